@@ -86,8 +86,10 @@ export interface Create {
   name: string;
   /** Open mode of the new file. */
   mode: number;
-  /** DM bits and permissions, as they came: the Dev masks them with the directory's (`createPerm`). */
+  /** DM bits and permissions, as they came. */
   perm: number;
+  /** Whether the Dev masks `perm` with the directory's (`createPerm`): 9P2000 asks for it, 9P2000.L's clients have a umask. */
+  mask: boolean;
   /** Numeric group (9P2000.L), or NONUNAME. */
   ngid: number;
 }
