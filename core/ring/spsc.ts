@@ -1,0 +1,533 @@
+/**
+ * A single-producer single-consumer byte ring in shared memory: the path between two isolates.
+ *
+ * Layer: core/ring, above doorbell.ts, below transport.ts and matrix.ts. A ring is a header and a power of two of data
+ * bytes, anywhere in a SharedArrayBuffer (many may lie in the system's one shared memory). Head and tail are
+ * free-running 32-bit byte counts, each written by one side only: no lock, no compare-and-swap on the path.
+ *
+ * A ring is used in one of two ways: as a byte stream (`put` / `take`), or as messages (`reserve` / `next`), each
+ * contiguous, with a kind, never split over the end. In both, what was written is seen by the consumer at `publish`, and what was
+ * read is given back at `release`: one store and one look at the other's bell for a whole batch.
+ *
+ * What holds always:
+ * - The producer owns the bytes from head on, the consumer those from tail to head; nobody writes the other's.
+ * - The header's state word carries the generation: an end of an older one is refused everywhere.
+ * - What the other side wrote (indices, lengths) is checked; a ring that does not hold together is dead (EPROTO).
+ * - A taken-back ring's memory is used again only once the isolate that had it is known to be gone.
+ *
+ * Counters lie on lines of their own, written plainly by their side: to read them disturbs nobody.
+ */
+
+import { Err } from "../err.ts";
+import { type BellRef, type How, ringBell, ringWord, type Waiter } from "./doorbell.ts";
+
+/** Words of a line: 128 bytes, because the hardware prefetches lines of 64 in pairs. */
+const LINE = 32;
+const MAGIC_VALUE = 0x39676e72; // "rng9"
+
+/** Words of the header. Line 0 is seldom written; each other line has one writer. */
+const MAGIC = 0, CAPACITY = 1, STATE = 2;
+const P_OWNER = 4, P_CPU = 5, C_OWNER = 6, C_CPU = 7;
+const HEAD = LINE, TAIL = 2 * LINE, WANT = 3 * LINE, C_BELL = 4 * LINE, P_BELL = 5 * LINE;
+const P_STATS = 6 * LINE, C_STATS = 7 * LINE;
+
+/** Bytes of a ring's header. */
+export const RING_HEADER_BYTES = 8 * LINE * 4;
+/** The smallest and largest data part. */
+export const MIN_RING_BYTES = 16, MAX_RING_BYTES = 1 << 30;
+
+/** Flags of the state word, below the generation. */
+const P_CLOSED = 1, C_CLOSED = 2, DEAD = 4, FLAGS = 0xff;
+const GENERATION_SHIFT = 8;
+
+/** Counters of a side, as numbers of 64 bits. */
+const MESSAGES = 0, BYTES = 1, BATCHES = 2, PARKS = 3, SPINS = 4, KICKS = 5, FULL = 6, BEAT = 7, COUNTERS = 8;
+
+/** A message is its length, its kind and its bytes, rounded up so that the next one is aligned. */
+const MESSAGE_HEADER = 8, ALIGN = 7;
+/** In the place of a length: the message did not fit before the end, go on at the start. */
+const SKIP = -1;
+
+/** Up to here a loop is faster than a view for `set`. */
+const LOOP_COPY = 48;
+
+/** Where a ring lies, and whom it wakes. Can be sent to another isolate. */
+export interface RingRef {
+  readonly buffer: SharedArrayBuffer;
+  /** Byte offset of the header, a multiple of 8 (128 to have the lines apart). */
+  readonly offset: number;
+  /** What the producer sleeps on; one in the header when not given. */
+  readonly producerBell?: BellRef;
+  readonly consumerBell?: BellRef;
+}
+
+/** Who holds an end. */
+export interface Owner {
+  /** A number that is not 0: the isolate's. */
+  readonly id: number;
+  /** The CPU that it is pinned on, or -1. */
+  readonly cpu?: number;
+}
+
+/** What one side has done. */
+export interface SideStatus {
+  readonly owner: number;
+  readonly cpu: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly batches: number;
+  /** Waits that parked, and that ended before. */
+  readonly parks: number;
+  readonly spins: number;
+  /** How often it found the other side parked, and rang. */
+  readonly kicks: number;
+  /** How often it found the ring full (producer) or empty (consumer). */
+  readonly full: number;
+  /** Moves whenever the side does something. */
+  readonly beat: number;
+}
+
+/** What anybody may read of a ring. */
+export interface RingStatus {
+  readonly capacity: number;
+  readonly generation: number;
+  readonly state: "open" | "closed" | "dead";
+  readonly producer: SideStatus;
+  readonly consumer: SideStatus;
+}
+
+/** Lays a ring out in memory. `bytes` is the data part, a power of two; `start` the first index (for tests). */
+export function createRing(
+  ref: RingRef,
+  { bytes, generation = 1, start = 0 }: { bytes: number; generation?: number; start?: number },
+): RingRef {
+  if (bytes < MIN_RING_BYTES || bytes > MAX_RING_BYTES || (bytes & (bytes - 1)) !== 0) {
+    throw new Err("EINVAL", `ring: ${bytes} bytes is not a power of two from ${MIN_RING_BYTES} to ${MAX_RING_BYTES}`);
+  }
+  if (ref.offset % 8 !== 0 || ref.offset + RING_HEADER_BYTES + bytes > ref.buffer.byteLength) {
+    throw new Err("EINVAL", `ring: ${bytes} bytes at ${ref.offset} do not fit the memory`);
+  }
+  const words = new Int32Array(ref.buffer, ref.offset, RING_HEADER_BYTES / 4);
+  Atomics.store(words, STATE, 0); // no generation: an end that is still there sees that its time is over
+  words.fill(0);
+  words[CAPACITY] = bytes;
+  words[P_CPU] = words[C_CPU] = -1;
+  words[HEAD] = words[TAIL] = start | 0;
+  words[MAGIC] = MAGIC_VALUE;
+  Atomics.store(words, STATE, generation << GENERATION_SHIFT);
+  return ref;
+}
+
+/** A ring in memory of its own. */
+export function allocRing(bytes: number): RingRef {
+  return createRing({ buffer: new SharedArrayBuffer(RING_HEADER_BYTES + bytes), offset: 0 }, { bytes });
+}
+
+/** The bell that the producer (consumer) of a ring sleeps on. */
+export function producerBell(ref: RingRef): BellRef {
+  return ref.producerBell ?? { buffer: ref.buffer, offset: ref.offset + P_BELL * 4 };
+}
+
+/** See `producerBell`. */
+export function consumerBell(ref: RingRef): BellRef {
+  return ref.consumerBell ?? { buffer: ref.buffer, offset: ref.offset + C_BELL * 4 };
+}
+
+/** Takes a ring back from a dead or hung owner: both ends see it as dead, whoever waits wakes up. */
+export function revokeRing(ref: RingRef): void {
+  Atomics.or(header(ref), STATE, DEAD);
+  ringBell(producerBell(ref));
+  ringBell(consumerBell(ref));
+}
+
+/** Reads a ring's header from outside. */
+export function readRing(ref: RingRef): RingStatus {
+  const words = header(ref), state = Atomics.load(words, STATE), flags = state & FLAGS;
+  const side = (owner: number, stats: number): SideStatus => {
+    const c = new Float64Array(ref.buffer, ref.offset + stats * 4, COUNTERS);
+    return {
+      owner: words[owner],
+      cpu: words[owner + 1],
+      messages: c[MESSAGES],
+      bytes: c[BYTES],
+      batches: c[BATCHES],
+      parks: c[PARKS],
+      spins: c[SPINS],
+      kicks: c[KICKS],
+      full: c[FULL],
+      beat: c[BEAT],
+    };
+  };
+  return {
+    capacity: words[CAPACITY],
+    generation: state >>> GENERATION_SHIFT,
+    state: flags & DEAD ? "dead" : flags ? "closed" : "open",
+    producer: side(P_OWNER, P_STATS),
+    consumer: side(C_OWNER, C_STATS),
+  };
+}
+
+/** What both ends have. */
+abstract class End implements Waiter {
+  readonly ref: RingRef;
+  /** Data bytes. */
+  readonly capacity: number;
+  readonly generation: number;
+  /** The data part; offsets that `reserve` and `next` answer are offsets into it. */
+  readonly bytes: Uint8Array;
+  /** The same by words of 32 bits, for fixed control messages: index is offset / 4. */
+  readonly words: Int32Array;
+
+  protected readonly control: Int32Array;
+  protected readonly counters: Float64Array;
+  protected readonly mask: number;
+  /** The state word of an open ring of this generation. */
+  protected readonly open: number;
+  protected readonly otherBell: Int32Array;
+
+  readonly #owner: number;
+  readonly #otherCpu: number;
+
+  constructor(ref: RingRef, owner: Owner, side: { owner: number; stats: number; other: number; bell: BellRef }) {
+    const control = header(ref), capacity = control[CAPACITY], data = ref.offset + RING_HEADER_BYTES;
+    this.ref = ref;
+    this.control = control;
+    this.capacity = capacity;
+    this.mask = capacity - 1;
+    this.bytes = new Uint8Array(ref.buffer, data, capacity);
+    this.words = new Int32Array(ref.buffer, data, capacity >> 2);
+    this.counters = new Float64Array(ref.buffer, ref.offset + side.stats * 4, COUNTERS);
+    this.otherBell = new Int32Array(side.bell.buffer, side.bell.offset, 1);
+    this.open = Atomics.load(control, STATE) & ~FLAGS;
+    this.generation = this.open >>> GENERATION_SHIFT;
+    this.#owner = side.owner;
+    this.#otherCpu = side.other + 1;
+    const holder = Atomics.compareExchange(control, side.owner, 0, owner.id);
+    if (holder !== 0) throw new Err("EBUSY", `ring: this end belongs to isolate ${holder}`);
+    this.cpu = owner.cpu ?? -1;
+  }
+
+  /** The CPU that this side is pinned on, or -1; settable. */
+  get cpu(): number {
+    return this.control[this.#owner + 1];
+  }
+
+  set cpu(cpu: number) {
+    Atomics.store(this.control, this.#owner + 1, cpu);
+  }
+
+  /** False when both sides are pinned on one CPU: to spin would only keep the other from running. */
+  get eager(): boolean {
+    const other = this.control[this.#otherCpu];
+    return other < 0 || other !== this.control[this.#owner + 1];
+  }
+
+  /** True when the ring was taken back, by this generation's end or because there is a newer one. */
+  get dead(): boolean {
+    const state = Atomics.load(this.control, STATE);
+    return (state & DEAD) !== 0 || (state & ~FLAGS) !== this.open;
+  }
+
+  /** The heartbeat of the other side: moves whenever it does something with the ring. */
+  abstract get otherBeat(): number;
+
+  /** Says that this side is alive, when it has nothing else to do with the ring. */
+  beat(): void {
+    this.counters[BEAT]++;
+  }
+
+  abstract ready(): boolean;
+
+  arm(): void {}
+
+  disarm(): void {}
+
+  waited(how: How): void {
+    this.counters[how === "spun" || how === "turned" ? SPINS : PARKS]++;
+    this.counters[BEAT]++;
+  }
+
+  /** Sets a closed flag, unless the ring has a newer owner, and wakes the other side. */
+  protected shut(flag: number): void {
+    const state = Atomics.load(this.control, STATE);
+    if ((state & ~FLAGS) !== this.open) return;
+    Atomics.or(this.control, STATE, flag);
+    ringWord(this.otherBell, 0);
+  }
+
+  /** The other side wrote what can not be: the ring is of no use any more. */
+  protected broken(what: string): never {
+    this.shut(DEAD);
+    throw new Err("EPROTO", `ring: ${what}: the other side has damaged it`);
+  }
+}
+
+/** The writing end. */
+export class Producer extends End {
+  #head: number;
+  #published: number;
+  /** The consumer's tail as last seen. */
+  #tail: number;
+  #messages = 0;
+  /** Free bytes that the last refused put or reserve would have needed. */
+  #want = 1;
+
+  constructor(ref: RingRef, owner: Owner) {
+    super(ref, owner, { owner: P_OWNER, stats: P_STATS, other: C_OWNER, bell: consumerBell(ref) });
+    this.#head = this.#published = Atomics.load(this.control, HEAD);
+    this.#tail = Atomics.load(this.control, TAIL);
+  }
+
+  /** True when nobody reads any more: the consumer has closed, or the ring was taken back. */
+  get gone(): boolean {
+    return Atomics.load(this.control, STATE) !== this.open;
+  }
+
+  override get otherBeat(): number {
+    return new Float64Array(this.ref.buffer, this.ref.offset + C_STATS * 4, COUNTERS)[BEAT];
+  }
+
+  /** Bytes published that the consumer has not released yet. */
+  get unread(): number {
+    return (this.#published - Atomics.load(this.control, TAIL)) | 0;
+  }
+
+  /** Copies as much of `src[from, to)` as fits: the count. Seen at `publish`. */
+  put(src: Uint8Array, from = 0, to = src.length): number {
+    const room = this.#room(to - from);
+    let count = to - from;
+    if (count > room) {
+      this.#want = Math.min(count, this.capacity >> 1);
+      this.counters[FULL]++;
+      if (room === 0) return 0;
+      count = room;
+    }
+    const at = this.#head & this.mask, untilEnd = this.capacity - at;
+    if (count <= untilEnd) copy(src, from, this.bytes, at, count);
+    else {
+      copy(src, from, this.bytes, at, untilEnd);
+      copy(src, from + untilEnd, this.bytes, 0, count - untilEnd);
+    }
+    this.#head = (this.#head + count) | 0;
+    this.#messages++;
+    return count;
+  }
+
+  /**
+   * Room for a message of `length` bytes: the offset in `bytes` where to write them, a multiple of 8, or -1 when the
+   * ring is full. Seen at `publish`. Throws EMSGSIZE above half of the ring, which might never fit.
+   */
+  reserve(length: number, kind = 0): number {
+    const size = (length + MESSAGE_HEADER + ALIGN) & ~ALIGN;
+    if (size > this.capacity >> 1) throw new Err("EMSGSIZE", `ring: a message of ${length} bytes in ${this.capacity}`);
+    let at = this.#head & this.mask;
+    const skip = size > this.capacity - at ? this.capacity - at : 0;
+    if (this.#room(size + skip) < size + skip) {
+      this.#want = size + skip;
+      this.counters[FULL]++;
+      return -1;
+    }
+    if (skip > 0) {
+      this.words[at >> 2] = SKIP;
+      at = 0;
+    }
+    this.words[at >> 2] = length;
+    this.words[(at >> 2) + 1] = kind;
+    this.#head = (this.#head + skip + size) | 0;
+    this.#messages++;
+    return at + MESSAGE_HEADER;
+  }
+
+  /** Lets the consumer see all that was written, and wakes it if it is parked. False when nobody will read it. */
+  publish(): boolean {
+    const count = (this.#head - this.#published) | 0;
+    if (Atomics.load(this.control, STATE) !== this.open) {
+      this.#head = this.#published;
+      this.#messages = 0;
+      return false;
+    }
+    if (count === 0) return true;
+    Atomics.store(this.control, HEAD, this.#head);
+    this.#published = this.#head;
+    const counters = this.counters;
+    counters[MESSAGES] += this.#messages;
+    counters[BYTES] += count;
+    counters[BATCHES]++;
+    counters[BEAT]++;
+    this.#messages = 0;
+    if (ringWord(this.otherBell, 0)) counters[KICKS]++;
+    return true;
+  }
+
+  /** Whether the put or reserve that was refused would find room now, or the consumer has gone. */
+  override ready(): boolean {
+    return this.#room(this.#want) >= this.#want || this.gone;
+  }
+
+  override arm(): void {
+    if (this.#head !== this.#published) this.publish(); // or the consumer would wait for us, and we for it
+    Atomics.store(this.control, WANT, this.#want);
+  }
+
+  override disarm(): void {
+    Atomics.store(this.control, WANT, 0);
+  }
+
+  /** Publishes what was written and says that nothing more comes. */
+  close(): void {
+    this.publish();
+    this.shut(P_CLOSED);
+  }
+
+  /** Free bytes; looks at the consumer's tail only when fewer than `wanted` are known of. */
+  #room(wanted: number): number {
+    const known = this.capacity - ((this.#head - this.#tail) | 0);
+    if (known >= wanted) return known;
+    const tail = Atomics.load(this.control, TAIL);
+    const used = (this.#head - tail) | 0;
+    if (used < 0 || used > this.capacity) {
+      if (this.gone) return 0;
+      this.broken("tail out of range");
+    }
+    this.#tail = tail;
+    return this.capacity - used;
+  }
+}
+
+/** The reading end. */
+export class Consumer extends End {
+  /** Length and kind of the message that `next` answered last. */
+  length = 0;
+  kind = 0;
+
+  /** The producer's head as last seen. */
+  #head: number;
+  #tail: number;
+  #released: number;
+  #messages = 0;
+  readonly #quarter: number;
+
+  constructor(ref: RingRef, owner: Owner) {
+    super(ref, owner, { owner: C_OWNER, stats: C_STATS, other: P_OWNER, bell: producerBell(ref) });
+    this.#tail = this.#released = this.#head = Atomics.load(this.control, TAIL);
+    this.#quarter = this.capacity >> 2;
+  }
+
+  override get otherBeat(): number {
+    return new Float64Array(this.ref.buffer, this.ref.offset + P_STATS * 4, COUNTERS)[BEAT];
+  }
+
+  /** True when nothing more will come: closed or taken back, and all that had been published is read. */
+  get ended(): boolean {
+    const state = Atomics.load(this.control, STATE);
+    if (state === this.open) return false;
+    return (state & ~FLAGS) !== this.open || (state & C_CLOSED) !== 0 || this.available(1) === 0;
+  }
+
+  /** Bytes that can be read without waiting; looks at the producer's head only when fewer than `wanted` are known of. */
+  available(wanted = this.capacity): number {
+    const known = (this.#head - this.#tail) | 0;
+    return known >= wanted ? known : this.#look();
+  }
+
+  /** Copies at most `to - from` bytes into `dst`: the count, 0 when the ring is empty. Given back at `release`. */
+  take(dst: Uint8Array, from = 0, to = dst.length): number {
+    const count = Math.min(this.available(to - from), to - from);
+    if (count === 0) return 0;
+    const at = this.#tail & this.mask, untilEnd = this.capacity - at;
+    if (count <= untilEnd) copy(this.bytes, at, dst, from, count);
+    else {
+      copy(this.bytes, at, dst, from, untilEnd);
+      copy(this.bytes, 0, dst, from + untilEnd, count - untilEnd);
+    }
+    this.#tail = (this.#tail + count) | 0;
+    this.#messages++;
+    return count;
+  }
+
+  /**
+   * The next message: the offset of its bytes in `bytes`, or -1 when there is none; `length` and `kind` tell the rest.
+   * The one before is done with: its bytes may be given back. Call `release` after the last.
+   */
+  next(): number {
+    for (;;) {
+      const left = this.available(1);
+      if (left === 0) return -1;
+      if (((this.#tail - this.#released) | 0) >= this.#quarter) this.release();
+      const at = this.#tail & this.mask, untilEnd = this.capacity - at;
+      const length = this.words[at >> 2];
+      const size = length === SKIP ? untilEnd : (length + MESSAGE_HEADER + ALIGN) & ~ALIGN;
+      if (length < SKIP || size > left || size > untilEnd) this.broken("a message longer than what is there");
+      this.#tail = (this.#tail + size) | 0;
+      if (length === SKIP) continue;
+      this.length = length;
+      this.kind = this.words[(at >> 2) + 1];
+      this.#messages++;
+      return at + MESSAGE_HEADER;
+    }
+  }
+
+  /** Gives back all that was read, and wakes the producer if it waits for that much room. */
+  release(): void {
+    const count = (this.#tail - this.#released) | 0;
+    if (count === 0) return;
+    Atomics.store(this.control, TAIL, this.#tail);
+    this.#released = this.#tail;
+    const counters = this.counters;
+    counters[MESSAGES] += this.#messages;
+    counters[BYTES] += count;
+    counters[BATCHES]++;
+    counters[BEAT]++;
+    this.#messages = 0;
+    const want = Atomics.load(this.control, WANT);
+    if (want === 0) return;
+    const used = (Atomics.load(this.control, HEAD) - this.#tail) | 0;
+    if (this.capacity - used >= want && ringWord(this.otherBell, 0)) counters[KICKS]++;
+  }
+
+  /** Whether there is something to read, or nothing more will come. */
+  override ready(): boolean {
+    return this.#head !== this.#tail || Atomics.load(this.control, HEAD) !== this.#tail ||
+      Atomics.load(this.control, STATE) !== this.open;
+  }
+
+  /** Says that nothing more will be read. */
+  close(): void {
+    this.release();
+    this.shut(C_CLOSED);
+  }
+
+  /** Looks at the producer's head: the bytes that are there. */
+  #look(): number {
+    const head = Atomics.load(this.control, HEAD);
+    const count = (head - this.#tail) | 0;
+    if (count < 0 || count > this.capacity) {
+      if ((Atomics.load(this.control, STATE) & ~FLAGS) !== this.open) return 0;
+      this.broken("head out of range");
+    }
+    if (count === 0) this.counters[FULL]++;
+    this.#head = head;
+    return count;
+  }
+}
+
+/** The header of a ring that somebody may have sent us: checked. */
+function header(ref: RingRef): Int32Array {
+  const { buffer, offset } = ref;
+  if (offset % 8 !== 0 || offset < 0 || offset + RING_HEADER_BYTES > buffer.byteLength) {
+    throw new Err("EINVAL", `ring: there is none at ${offset}`);
+  }
+  const words = new Int32Array(buffer, offset, RING_HEADER_BYTES / 4);
+  const bytes = words[CAPACITY];
+  const fits = bytes >= MIN_RING_BYTES && (bytes & (bytes - 1)) === 0 &&
+    offset + RING_HEADER_BYTES + bytes <= buffer.byteLength;
+  if (words[MAGIC] !== MAGIC_VALUE || !fits) throw new Err("EINVAL", `ring: there is none at ${offset}`);
+  return words;
+}
+
+/** Copies between two arrays without a view where a view costs more than the bytes. */
+function copy(src: Uint8Array, from: number, dst: Uint8Array, at: number, count: number): void {
+  if (count === src.length) dst.set(src, at);
+  else if (count > LOOP_COPY) dst.set(src.subarray(from, from + count), at);
+  else for (let i = 0; i < count; i++) dst[at + i] = src[from + i];
+}

@@ -1,0 +1,177 @@
+/**
+ * A Transport on a pair of rings: 9P between two isolates.
+ *
+ * Layer: core/ring, above spsc.ts and doorbell.ts; what it implements is core/p9/transport.ts. Each side holds the
+ * consumer of one ring and the producer of the other, and sleeps on one bell. A read with bytes at hand and a write
+ * that fits answer at once, without a promise; a write larger than the ring streams through it.
+ *
+ * The end of the other side is seen when it closes, when the supervisor takes the rings back (`revokeRing`), and, with
+ * a clock and a limit, when it leaves bytes unread and its heartbeat stands still.
+ */
+
+import type { Clock } from "../clock.ts";
+import { Err } from "../err.ts";
+import type { Transport } from "../p9/transport.ts";
+import { type BellRef, createBell, Doorbell, type DoorbellOptions } from "./doorbell.ts";
+import { allocRing, Consumer, type Owner, Producer, revokeRing, type RingRef } from "./spsc.ts";
+
+/** Data bytes of each ring of a pair unless told otherwise: both stay in a core's second-level cache. */
+export const DEFAULT_RING_BYTES = 1 << 18;
+
+/** One side of a pair of rings. Can be sent to another isolate. */
+export interface PortRef {
+  /** Read from here ... */
+  readonly in: RingRef;
+  /** ... and written here. */
+  readonly out: RingRef;
+  /** What this side sleeps on. */
+  readonly bell: BellRef;
+  /** Who this side is. */
+  readonly owner: Owner;
+  /** What the other side is called. */
+  readonly remote: string;
+}
+
+/** What a transport is made with, beside its port. */
+export interface RingTransportOptions extends DoorbellOptions {
+  /** The isolate's own doorbell, when it has one for all its rings; it must wrap the port's bell. */
+  doorbell?: Doorbell;
+  /** Ends the transport when the other side leaves bytes unread and has not moved for this long. */
+  watch?: { clock: Clock; deadAfterMs: number };
+}
+
+/** A transport, with its rings for who wants to look. */
+export interface RingTransport extends Transport {
+  readonly in: Consumer;
+  readonly out: Producer;
+  readonly doorbell: Doorbell;
+}
+
+/** Makes the two rings and the two bells between `a` and `b`, in memory of their own. */
+export function ringPair(
+  { a, b, bytes = DEFAULT_RING_BYTES }: {
+    a: { name: string; owner: Owner; bell?: BellRef };
+    b: { name: string; owner: Owner; bell?: BellRef };
+    bytes?: number;
+  },
+): [PortRef, PortRef] {
+  const bellA = a.bell ?? createBell(), bellB = b.bell ?? createBell();
+  const there = { ...allocRing(bytes), producerBell: bellA, consumerBell: bellB };
+  const back = { ...allocRing(bytes), producerBell: bellB, consumerBell: bellA };
+  return [
+    { in: back, out: there, bell: bellA, owner: a.owner, remote: `ring!${b.name}` },
+    { in: there, out: back, bell: bellB, owner: b.owner, remote: `ring!${a.name}` },
+  ];
+}
+
+/**
+ * Opens one side of a pair. Throws EINVAL when there is no ring, EBUSY when somebody has this side already.
+ *
+ * @example
+ * ```ts
+ * import { ringPair, ringTransport } from "./transport.ts";
+ * const [a, b] = ringPair({ a: { name: "a", owner: { id: 1 } }, b: { name: "b", owner: { id: 2 } } });
+ * const left = ringTransport(a), right = ringTransport(b);
+ * left.write(new Uint8Array([1, 2, 3]));
+ * console.assert(right.read(new Uint8Array(8)) === 3);
+ * left.close();
+ * ```
+ */
+export function ringTransport(port: PortRef, options: RingTransportOptions = {}): RingTransport {
+  const doorbell = options.doorbell ?? new Doorbell(port.bell, options);
+  const transport = new Pair(port, doorbell);
+  if (options.watch) watch(transport, port, options.watch);
+  return transport;
+}
+
+class Pair implements RingTransport {
+  readonly remote: string;
+  readonly in: Consumer;
+  readonly out: Producer;
+  readonly doorbell: Doorbell;
+  #closed = false;
+
+  constructor(port: PortRef, doorbell: Doorbell) {
+    this.remote = port.remote;
+    this.in = new Consumer(port.in, port.owner);
+    this.out = new Producer(port.out, port.owner);
+    this.doorbell = doorbell;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  read(into: Uint8Array): number | null | Promise<number | null> {
+    const count = this.#take(into);
+    return count === 0 ? this.#readLater(into) : count;
+  }
+
+  write(bytes: Uint8Array): void | Promise<void> {
+    if (this.out.gone) throw this.#hangup();
+    const count = this.out.put(bytes);
+    if (!this.out.publish()) throw this.#hangup();
+    if (count < bytes.length) return this.#writeRest(bytes, count);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.out.close();
+    this.in.close();
+    this.doorbell.ring(); // a wait of our own ends too
+  }
+
+  /** What is there now; null at the end, 0 when there is nothing yet. */
+  #take(into: Uint8Array): number | null {
+    if (this.#closed) return null;
+    const count = this.in.take(into);
+    if (count > 0) {
+      this.in.release();
+      return count;
+    }
+    return this.in.ended ? null : 0;
+  }
+
+  async #readLater(into: Uint8Array): Promise<number | null> {
+    for (;;) {
+      await this.doorbell.wait(this.in);
+      const count = this.#take(into);
+      if (count !== 0) return count;
+    }
+  }
+
+  async #writeRest(bytes: Uint8Array, done: number): Promise<void> {
+    while (done < bytes.length) {
+      await this.doorbell.wait(this.out);
+      done += this.out.put(bytes, done);
+      if (!this.out.publish()) throw this.#hangup();
+    }
+  }
+
+  #hangup(): Err {
+    return new Err(
+      "EPIPE",
+      `${this.remote}: ${this.out.dead ? "the other side has died" : "the other side has closed"}`,
+    );
+  }
+}
+
+/** Looks now and then whether the other side still moves while it has bytes to read. */
+function watch(transport: Pair, port: PortRef, { clock, deadAfterMs }: { clock: Clock; deadAfterMs: number }): void {
+  let beat = -1, since = 0;
+  const look = () => {
+    if (transport.closed || transport.out.gone) return;
+    const now = clock.monotonic(), seen = transport.out.otherBeat;
+    if (seen !== beat || transport.out.unread === 0) {
+      beat = seen;
+      since = now;
+    } else if (now - since >= deadAfterMs) {
+      revokeRing(port.in);
+      revokeRing(port.out);
+      return;
+    }
+    clock.after(deadAfterMs / 4, look);
+  };
+  look();
+}
