@@ -4,7 +4,7 @@
  * Layer: a leaf of core/p9, pure. 9P2000.L speaks Unix's, the file contract Plan 9's with 9P2000.u's bits.
  */
 
-import { L_ACCMODE, L_APPEND, L_EXCL, L_TRUNC } from "./msg.ts";
+import { L_ACCMODE, L_TRUNC } from "./msg.ts";
 import {
   DMDEVICE,
   DMDIR,
@@ -14,7 +14,6 @@ import {
   DMSETVTX,
   DMSOCKET,
   DMSYMLINK,
-  OEXCL,
   OEXEC,
   OREAD,
   OTRUNC,
@@ -74,12 +73,11 @@ export function plan9Mode(stMode: number): number {
   return mode >>> 0;
 }
 
-/** Plan 9's open mode for open(2) flags. Linux's client handles O_APPEND and O_CREAT itself. */
+/** Plan 9's open mode for open(2) flags. Appending and exclusive creation are the session's affair. */
 export function openModeOf(flags: number): number {
   let mode = flags & L_ACCMODE;
   if (mode === L_ACCMODE) mode = OREAD;
   if (flags & L_TRUNC) mode |= OTRUNC;
-  if (flags & L_EXCL) mode |= OEXCL;
   return mode;
 }
 
@@ -100,9 +98,4 @@ export function createPerm(perm: number, dirMode: number): number {
 /** Linux's d_type of a mode word, in Rreaddir. */
 export function direntType(mode: number, ext: string): number {
   return unixMode(mode, ext) >>> 12;
-}
-
-/** Whether open(2) flags ask for appending. */
-export function appends(flags: number): boolean {
-  return (flags & L_APPEND) !== 0;
 }

@@ -40,8 +40,8 @@ export const DMAUTH = 0x08000000, DMTMP = 0x04000000;
 export const DMSYMLINK = 0x02000000, DMLINK = 0x01000000, DMDEVICE = 0x00800000, DMNAMEDPIPE = 0x00200000;
 export const DMSOCKET = 0x00100000, DMSETUID = 0x00080000, DMSETGID = 0x00040000, DMSETVTX = 0x00010000;
 
-/** Open modes of Topen and Tcreate. */
-export const OREAD = 0, OWRITE = 1, ORDWR = 2, OEXEC = 3, OTRUNC = 0x10, ORCLOSE = 0x40, OEXCL = 0x1000;
+/** Open modes of Topen and Tcreate; OAPPEND is 9P2000.u's, as Linux sends it. */
+export const OREAD = 0, OWRITE = 1, ORDWR = 2, OEXEC = 3, OTRUNC = 0x10, ORCLOSE = 0x40, OAPPEND = 0x80;
 
 /** What identifies a file on its server: one path for its whole life, `vers` changes with its content. */
 export interface Qid {

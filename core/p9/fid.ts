@@ -1,0 +1,121 @@
+/**
+ * Fids: what a session's client calls its files by, and what the server keeps of each.
+ *
+ * Layer: core/p9, below the session. A fid holds one Chan, never a path. Whoever takes a fid out of the table closes
+ * it (`closeFid`), once, after the requests that still run on it.
+ */
+
+import { type Chan, Req } from "../dev.ts";
+import { Err } from "../err.ts";
+import type { DirReader } from "./dir_reader.ts";
+import { type MaybePromise, NOFID, QTDIR } from "./types.ts";
+
+/** An extended attribute on its way: read whole when it was walked to, or collected until it is clunked. */
+export interface XattrState {
+  /** The attribute that is written, or null for one that is read. */
+  name: string | null;
+  bytes: Uint8Array;
+  /** Bytes collected so far. */
+  filled: number;
+  flags: number;
+}
+
+/** One fid. */
+export class Fid {
+  readonly id: number;
+  /** The file; for a fid that a walk is still making, null. */
+  chan: Chan | null;
+  /** While a walk, open or create works on this fid: later requests on it wait. */
+  ready: Promise<unknown> | null = null;
+  /** Requests under way. */
+  busy = 0;
+  /** Remove the file when the fid is clunked (ORCLOSE). */
+  removeOnClose = false;
+  /** Writes go to the end (O_APPEND of 9P2000.L). */
+  append = false;
+  /** Where a 9P2000 listing stands. */
+  dirReader: DirReader | null = null;
+  xattr: XattrState | null = null;
+  /** Called when `busy` is back at 0, once the fid is out of the table. */
+  idle: (() => void) | null = null;
+
+  constructor(id: number, chan: Chan | null) {
+    this.id = id;
+    this.chan = chan;
+  }
+
+  /** The file, which must be there. */
+  get file(): Chan {
+    if (!this.chan || this.xattr) throw new Err("EBADF");
+    return this.chan;
+  }
+
+  /** The file, which must be a directory. */
+  get dir(): Chan {
+    const chan = this.file;
+    if (!(chan.qid.type & QTDIR)) throw new Err("ENOTDIR");
+    return chan;
+  }
+}
+
+/** The fids of one session. */
+export class FidTable {
+  readonly #fids = new Map<number, Fid>();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get size(): number {
+    return this.#fids.size;
+  }
+
+  get(id: number): Fid | undefined {
+    return this.#fids.get(id);
+  }
+
+  /** Adds a fid that must be free. */
+  add(id: number, chan: Chan | null): Fid {
+    this.checkFree(id);
+    const fid = new Fid(id, chan);
+    this.#fids.set(id, fid);
+    return fid;
+  }
+
+  /** Refuses an id that can not be given to a new fid. */
+  checkFree(id: number): void {
+    if (id === NOFID) throw new Err("EBADF", "NOFID is no fid");
+    if (this.#fids.has(id)) throw new Err("EBADF", "fid already in use");
+    if (this.#fids.size >= this.#limit) throw new Err("EMFILE", `too many fids on this connection (${this.#limit})`);
+  }
+
+  /** Takes `fid` out, if it is still the one of that number. */
+  delete(fid: Fid): void {
+    if (this.#fids.get(fid.id) === fid) this.#fids.delete(fid.id);
+  }
+
+  /** Takes all out. */
+  drain(): Fid[] {
+    const all = [...this.#fids.values()];
+    this.#fids.clear();
+    return all;
+  }
+}
+
+/** Clunks what a fid held, removes it first where that was asked for. The fid is out of its table, and idle. */
+export function closeFid(fid: Fid): MaybePromise<void> {
+  const { chan } = fid;
+  fid.chan = null;
+  if (!chan) return;
+  if (!fid.removeOnClose) return chan.dev.clunk(chan);
+  return removeAndClunk(chan);
+}
+
+async function removeAndClunk(chan: Chan): Promise<void> {
+  try {
+    await chan.dev.remove(chan, new Req(chan.user));
+  } finally {
+    await chan.dev.clunk(chan);
+  }
+}

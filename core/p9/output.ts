@@ -1,0 +1,122 @@
+/**
+ * Output: the replies of one session on their way out. Many replies leave in one write.
+ *
+ * Layer: core/p9, below the session. Two buffers take turns: one is filled while the other is written. Large buffers
+ * come from a pool that all sessions share, so that an idle connection holds a small one.
+ */
+
+import { Writer } from "./cursor.ts";
+import type { Transport } from "./transport.ts";
+
+/** Bytes of a buffer that every session has. */
+export const SMALL_BUFFER_BYTES = 64 * 1024;
+/** What waits unwritten before a session stops taking requests, bytes. */
+export const HIGH_WATER_BYTES = 256 * 1024;
+/** Room beyond the largest read that a reply may take, bytes. */
+const REPLY_SLACK_BYTES = 72 * 1024;
+/** Large buffers kept for the next that needs one. */
+const POOL_KEEPS = 8;
+
+/** Buffers that sessions share. */
+export class BufferPool {
+  readonly #small: Writer[] = [];
+  readonly #large: Writer[] = [];
+  readonly #largeBytes: number;
+
+  constructor(maxMsize: number) {
+    this.#largeBytes = HIGH_WATER_BYTES + maxMsize + REPLY_SLACK_BYTES;
+  }
+
+  /** A buffer with room for `bytes`. */
+  take(bytes: number): Writer {
+    if (bytes <= SMALL_BUFFER_BYTES) return this.#small.pop() ?? new Writer(SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES);
+    const size = Math.max(bytes, this.#largeBytes);
+    return this.#large.pop() ?? new Writer(size, size);
+  }
+
+  /** Takes a buffer back, empty. */
+  give(w: Writer): void {
+    w.at = 0;
+    const shelf = w.limit === SMALL_BUFFER_BYTES ? this.#small : this.#large;
+    if (shelf.length < POOL_KEEPS) shelf.push(w);
+  }
+}
+
+/** The outgoing side of a session. */
+export class Output {
+  readonly #transport: Transport;
+  readonly #pool: BufferPool;
+  #filling: Writer;
+  #writing: Promise<void> | null = null;
+  #writingBytes = 0;
+  /** Bytes written so far. */
+  bytesOut = 0;
+  /** Why writing ended; nothing is written after. */
+  failed: unknown = null;
+
+  constructor(transport: Transport, pool: BufferPool) {
+    this.#transport = transport;
+    this.#pool = pool;
+    this.#filling = pool.take(0);
+  }
+
+  /** The buffer to write the next reply into, with room for `bytes`. */
+  writer(bytes: number): Writer {
+    const w = this.#filling;
+    if (w.limit - w.at >= bytes) return w;
+    const larger = this.#pool.take(w.at + bytes);
+    larger.data(w.bytes.subarray(0, w.at));
+    this.#pool.give(w);
+    this.#filling = larger;
+    return larger;
+  }
+
+  /** Bytes that wait or are being written. */
+  get pending(): number {
+    return this.#filling.at + this.#writingBytes;
+  }
+
+  /** Starts to write what is there, unless a write is under way: that one goes on with it. Never throws. */
+  flush(): void {
+    if (this.#writing || this.#filling.at === 0) return;
+    const done = this.#writeOnce();
+    if (done) this.#writing = this.#drain(done);
+  }
+
+  /** Waits until everything is written or writing has failed. */
+  async drained(): Promise<void> {
+    this.flush();
+    while (this.#writing) await this.#writing;
+  }
+
+  /** Writes the filled buffer; a promise when the transport did not take it at once. */
+  #writeOnce(): Promise<void> | void {
+    const w = this.#filling;
+    this.#filling = this.#pool.take(0);
+    if (this.failed !== null) return this.#pool.give(w);
+    this.bytesOut += w.at;
+    try {
+      const done = this.#transport.write(w.bytes.subarray(0, w.at));
+      if (!(done instanceof Promise)) return this.#pool.give(w);
+      this.#writingBytes = w.at;
+      return done.catch((e) => this.#fail(e)).then(() => {
+        this.#writingBytes = 0;
+        this.#pool.give(w);
+      });
+    } catch (e) {
+      this.#fail(e);
+      this.#pool.give(w);
+    }
+  }
+
+  async #drain(first: Promise<void>): Promise<void> {
+    await first;
+    while (this.#filling.at > 0) await this.#writeOnce();
+    this.#writing = null;
+  }
+
+  #fail(e: unknown): void {
+    this.failed ??= e ?? new Error("write failed");
+    this.#transport.close();
+  }
+}
