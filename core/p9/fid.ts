@@ -9,16 +9,7 @@ import { type Chan, Req } from "../dev.ts";
 import { Err } from "../err.ts";
 import type { DirReader } from "./dir_reader.ts";
 import { type MaybePromise, NOFID, QTDIR } from "./types.ts";
-
-/** An extended attribute on its way: read whole when it was walked to, or collected until it is clunked. */
-export interface XattrState {
-  /** The attribute that is written, or null for one that is read. */
-  name: string | null;
-  bytes: Uint8Array;
-  /** Bytes collected so far. */
-  filled: number;
-  flags: number;
-}
+import type { Xattr } from "./xattr.ts";
 
 /** One fid. */
 export class Fid {
@@ -35,7 +26,8 @@ export class Fid {
   append = false;
   /** Where a 9P2000 listing stands. */
   dirReader: DirReader | null = null;
-  xattr: XattrState | null = null;
+  /** Set while the fid stands for an extended attribute of the file. */
+  xattr: Xattr | null = null;
   /** Called when `busy` is back at 0, once the fid is out of the table. */
   idle: (() => void) | null = null;
 

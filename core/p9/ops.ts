@@ -8,15 +8,16 @@
  * See section 5 of the Plan 9 manual, and diod's protocol.md for 9P2000.L.
  */
 
-import { type Chan, type Create, Req, type Walk } from "../dev.ts";
+import type { Chan, Create, Req, Walk } from "../dev.ts";
 import { Err } from "../err.ts";
+import { Writer } from "./cursor.ts";
 import { DirReader } from "./dir_reader.ts";
-import { closeFid, Fid } from "./fid.ts";
+import { closeFid, type Fid } from "./fid.ts";
 import { openModeOf, plan9Mode } from "./mode.ts";
 import * as m from "./msg.ts";
 import type { Rmsg, Tmsg } from "./msg.ts";
 import type { Session } from "./session.ts";
-import { direntSize, putDirent, wstatOf } from "./stat.ts";
+import { direntSize, putDirent, setattrOf, wstatOf } from "./stat.ts";
 import {
   type Dir,
   type Dirent,
@@ -38,18 +39,13 @@ import {
   OWRITE,
   type Qid,
   QTDIR,
-  type SetTime,
-  type U64,
   type Wstat,
 } from "./types.ts";
 import { isUtf8, utf8Length } from "./utf8.ts";
-import { Writer } from "./cursor.ts";
+import { xattrBytes, XattrRead, XattrWrite } from "./xattr.ts";
 
 /** Bytes of Rread's and Rreaddir's framing. */
 const READ_HEADER_BYTES = 11;
-/** Bytes of an extended attribute at the most, as in Linux. */
-const XATTR_MAX_BYTES = 64 * 1024;
-const XATTR_REPLACE = 2;
 
 /** Requests that name a fid. */
 export type FidRequest = Exclude<Tmsg, m.Tversion | m.Tflush | m.Tattach | m.Tauth>;
@@ -100,7 +96,7 @@ export class Ops {
       case m.Twstat:
         return then(this.#wstat(fid, wstatOf(msg.dir), req), () => ({ type: m.Rwstat, tag }));
       case m.Tsetattr:
-        return then(this.#wstat(fid, setattrOf(msg, fid.file), req), () => ({ type: m.Rsetattr, tag }));
+        return then(this.#wstat(fid, setattrOf(msg, fid.file.qid), req), () => ({ type: m.Rsetattr, tag }));
       default:
         return this.#performLinux(msg, fid, req);
     }
@@ -146,10 +142,17 @@ export class Ops {
           this.#s.srv.locks.getlock(fid.file, { session: this.#s, fid: fid.id }, msg.lock);
         return then(lock, (lock) => ({ type: m.Rgetlock, tag, lock }));
       }
-      case m.Txattrwalk:
-        return this.#xattrwalk(msg, fid, req);
+      case m.Txattrwalk: {
+        this.#s.fids.checkFree(msg.newfid);
+        const made = (bytes: Uint8Array): Rmsg => {
+          this.#s.fids.add(msg.newfid, null).xattr = new XattrRead(bytes);
+          return { type: m.Rxattrwalk, tag, size: bytes.length };
+        };
+        return then(xattrBytes(fid.file, msg.name, req), made);
+      }
       case m.Txattrcreate:
-        return this.#xattrcreate(msg, fid);
+        fid.xattr = new XattrWrite(fid.file, msg.name, msg.size, msg.flags);
+        return { type: m.Rxattrcreate, tag };
     }
   }
 
@@ -242,9 +245,9 @@ export class Ops {
   }
 
   #closed(fid: Fid): MaybePromise<void> {
-    const { xattr } = fid;
-    if (!xattr || xattr.name === null) return closeFid(fid);
-    return this.#writeXattr(fid);
+    const { xattr, chan } = fid;
+    if (!xattr || !chan) return closeFid(fid);
+    return Promise.resolve(xattr.commit(chan)).finally(() => closeFid(fid));
   }
 
   async #remove(fid: Fid, req: Req): Promise<void> {
@@ -386,14 +389,14 @@ export class Ops {
   #read(msg: m.Tread, fid: Fid, req: Req): Result {
     const { tag, offset } = msg;
     const count = Math.min(msg.count, this.#s.msize - READ_HEADER_BYTES);
-    if (fid.xattr) return { type: m.Rread, tag, data: readXattr(fid, offset, count) };
+    if (fid.xattr) return { type: m.Rread, tag, data: fid.xattr.read(offset, count) };
     const chan = fid.file;
     if (chan.mode === -1 || (chan.mode & 3) === OWRITE) throw new Err("EBADF", "bad use of fid");
     if (chan.qid.type & QTDIR) {
       fid.dirReader ??= new DirReader(chan, this.#s.dialect!.unix);
       return then(fid.dirReader.read(offset, count, req), (data) => ({ type: m.Rread, tag, data }));
     }
-    if (typeof offset !== "number") return { type: m.Rread, tag, data: NO_BYTES };
+    if (typeof offset !== "number") return { type: m.Rread, tag, data: new Uint8Array(0) };
     return this.#readInPlace(tag, chan, offset, count, req);
   }
 
@@ -414,7 +417,7 @@ export class Ops {
 
   #write(msg: m.Twrite, fid: Fid, req: Req): Result {
     const { tag, data } = msg;
-    if (fid.xattr) return { type: m.Rwrite, tag, count: writeXattr(fid, msg.offset, data) };
+    if (fid.xattr) return { type: m.Rwrite, tag, count: fid.xattr.write(msg.offset, data) };
     const chan = fid.file;
     if (chan.mode === -1 || (chan.mode & 3) === OREAD || (chan.mode & 3) === OEXEC) {
       throw new Err("EBADF", "bad use of fid");
@@ -466,42 +469,6 @@ export class Ops {
     }
   }
 
-  // ---- extended attributes
-
-  #xattrwalk(msg: m.Txattrwalk, fid: Fid, req: Req): Result {
-    const { fids } = this.#s;
-    const chan = fid.file;
-    fids.checkFree(msg.newfid);
-    const made = (bytes: Uint8Array): Rmsg => {
-      fids.add(msg.newfid, null).xattr = { name: null, bytes, filled: bytes.length, flags: 0 };
-      return { type: m.Rxattrwalk, tag: msg.tag, size: bytes.length };
-    };
-    if (msg.name !== "") return then(chan.dev.getxattr(chan, msg.name, req), made);
-    return then(chan.dev.listxattr(chan, req), (names) => made(packNames(names)));
-  }
-
-  #xattrcreate(msg: m.Txattrcreate, fid: Fid): Rmsg {
-    const chan = fid.file;
-    if (chan.mode !== -1) throw new Err("EBADF", "file already open for I/O");
-    if (msg.name === "" || utf8Length(msg.name) > MAXNAME) throw new Err("ERANGE", "bad name of an extended attribute");
-    if (typeof msg.size !== "number" || msg.size > XATTR_MAX_BYTES) throw new Err("E2BIG");
-    fid.xattr = { name: msg.name, bytes: new Uint8Array(msg.size), filled: 0, flags: msg.flags };
-    return { type: m.Rxattrcreate, tag: msg.tag };
-  }
-
-  /** What was collected becomes the attribute. Linux removes one by replacing it with nothing. */
-  async #writeXattr(fid: Fid): Promise<void> {
-    const { chan, xattr } = fid;
-    if (!chan || !xattr || xattr.name === null) return;
-    try {
-      if (xattr.filled !== xattr.bytes.length) throw new Err("EIO", "the extended attribute was not written whole");
-      const value = xattr.bytes.length === 0 && xattr.flags === XATTR_REPLACE ? null : xattr.bytes;
-      await chan.dev.setxattr(chan, xattr.name, value, xattr.flags, new Req(chan.user));
-    } finally {
-      await closeFid(fid);
-    }
-  }
-
   // ---- names
 
   /** A name that a file is to get. */
@@ -544,8 +511,6 @@ type LinuxRequest = Exclude<
   | m.Twstat
   | m.Tsetattr
 >;
-
-const NO_BYTES = new Uint8Array(0);
 
 function stat(fid: Fid, req: Req): MaybePromise<Dir> {
   const chan = fid.file;
@@ -603,28 +568,6 @@ async function makeFile(dir: Chan, what: Create, req: Req): Promise<Qid> {
   return made.qid;
 }
 
-/** What a Tsetattr changes. The kind of file can not, and is told as it is. */
-function setattrOf(msg: m.Tsetattr, chan: Chan): Wstat {
-  const w: Wstat = {};
-  const { valid } = msg;
-  if (valid & m.SETATTR_MODE) w.mode = (plan9Mode(msg.mode & 0o7777) | (chan.qid.type << 24)) >>> 0;
-  if (valid & m.SETATTR_UID) w.nuid = msg.uid;
-  if (valid & m.SETATTR_GID) w.ngid = msg.gid;
-  if (valid & m.SETATTR_SIZE) {
-    if (typeof msg.size !== "number") throw new Err("EFBIG");
-    w.length = msg.size;
-  }
-  if (valid & m.SETATTR_ATIME) w.atime = setTime(valid & m.SETATTR_ATIME_SET, msg.atime, msg.atimeNsec);
-  if (valid & m.SETATTR_MTIME) w.mtime = setTime(valid & m.SETATTR_MTIME_SET, msg.mtime, msg.mtimeNsec);
-  return w;
-}
-
-function setTime(given: number, sec: U64, nsec: U64): SetTime {
-  if (!given) return "now";
-  // Seconds before 1970 come as two's complement.
-  return { sec: typeof sec === "number" ? sec : Number(BigInt.asIntN(64, sec)), nsec: Number(nsec) % 1_000_000_000 };
-}
-
 function packDirents(entries: Dirent[], count: number): Uint8Array {
   const w = new Writer(Math.min(count, 64 * entries.length), count);
   for (const entry of entries) {
@@ -633,23 +576,4 @@ function packDirents(entries: Dirent[], count: number): Uint8Array {
   }
   if (w.at === 0 && entries.length > 0) throw new Err("EINVAL", "count is too small for one directory entry");
   return w.bytes.subarray(0, w.at);
-}
-
-function packNames(names: string[]): Uint8Array {
-  return new TextEncoder().encode(names.map((name) => name + "\0").join(""));
-}
-
-function readXattr(fid: Fid, offset: U64, count: number): Uint8Array {
-  const { name, bytes } = fid.xattr!;
-  if (name !== null) throw new Err("EBADF", "bad use of fid");
-  return typeof offset === "number" ? bytes.subarray(offset, offset + count) : NO_BYTES;
-}
-
-function writeXattr(fid: Fid, offset: U64, data: Uint8Array): number {
-  const xattr = fid.xattr!;
-  if (xattr.name === null) throw new Err("EBADF", "bad use of fid");
-  if (offset !== xattr.filled || xattr.filled + data.length > xattr.bytes.length) throw new Err("ENOSPC");
-  xattr.bytes.set(data, xattr.filled);
-  xattr.filled += data.length;
-  return data.length;
 }

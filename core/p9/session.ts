@@ -138,7 +138,7 @@ export class Session {
     const fid = this.fids.get(msg.fid);
     if (!fid) throw new Err("EBADF");
     if (fid.ready) return this.#answerLater(msg, fid);
-    const req = new Req(fid.chan!.user);
+    const req = new Req(fid.chan ? fid.chan.user : this.user!);
     this.#answer(msg.tag, req, fid, this.#ops.perform(msg, fid, req));
   }
 

@@ -7,6 +7,7 @@
 
 import { Err } from "../err.ts";
 import type { Reader, Writer } from "./cursor.ts";
+import * as m from "./msg.ts";
 import { direntType, plan9Mode, unixMode } from "./mode.ts";
 import {
   type Dir,
@@ -15,8 +16,10 @@ import {
   DMSYMLINK,
   makeDir,
   NONUNAME,
+  type Qid,
   QTDIR,
   QTSYMLINK,
+  type SetTime,
   type U64,
   type Wstat,
 } from "./types.ts";
@@ -104,6 +107,28 @@ export function wstatOf(d: Dir): Wstat {
   if (d.nuid !== NONUNAME) w.nuid = d.nuid;
   if (d.ngid !== NONUNAME) w.ngid = d.ngid;
   return w;
+}
+
+/** What a Tsetattr changes. The kind of file can not, and is told as it is. */
+export function setattrOf(msg: m.Tsetattr, qid: Qid): Wstat {
+  const w: Wstat = {};
+  const { valid } = msg;
+  if (valid & m.SETATTR_MODE) w.mode = (plan9Mode(msg.mode & 0o7777) | (qid.type << 24)) >>> 0;
+  if (valid & m.SETATTR_UID) w.nuid = msg.uid;
+  if (valid & m.SETATTR_GID) w.ngid = msg.gid;
+  if (valid & m.SETATTR_SIZE) {
+    if (typeof msg.size !== "number") throw new Err("EFBIG");
+    w.length = msg.size;
+  }
+  if (valid & m.SETATTR_ATIME) w.atime = setTime(valid & m.SETATTR_ATIME_SET, msg.atime, msg.atimeNsec);
+  if (valid & m.SETATTR_MTIME) w.mtime = setTime(valid & m.SETATTR_MTIME_SET, msg.mtime, msg.mtimeNsec);
+  return w;
+}
+
+function setTime(given: number, sec: U64, nsec: U64): SetTime {
+  if (!given) return "now";
+  // Seconds before 1970 come as two's complement.
+  return { sec: typeof sec === "number" ? sec : Number(BigInt.asIntN(64, sec)), nsec: Number(nsec) % 1_000_000_000 };
 }
 
 /** The Dir of a Twstat that changes what `w` names and leaves the rest. A time "now" is `nowSec`. */
