@@ -12,6 +12,7 @@
 export const ERRORS = {
   EPERM: [1, "Operation not permitted"],
   ENOENT: [2, "file does not exist"],
+  ESRCH: [3, "No such process"],
   EINTR: [4, "Interrupted system call"],
   EIO: [5, "i/o error"],
   ENXIO: [6, "No such device or address"],
