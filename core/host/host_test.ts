@@ -1,0 +1,113 @@
+/** What core/host says of this host, checked against what the host says elsewhere. */
+
+import assert from "node:assert/strict";
+import { Err } from "../err.ts";
+import { hostClock } from "./clock.ts";
+import { errno, libc, whyNoLibc } from "./libc.ts";
+import * as host from "./threads.ts";
+import { turn } from "./turn.ts";
+
+const ffi = libc() !== null;
+if (!ffi) console.log(`skipped: pinning (${whyNoLibc()})`);
+
+Deno.test("lists of CPUs are parsed and formatted as Linux writes them", () => {
+  assert.deepEqual(host.parseCpus("0-2,7\n"), [0, 1, 2, 7]);
+  assert.deepEqual(host.parseCpus(""), []);
+  assert.equal(host.formatCpus([7, 2, 1, 0, 1]), "0-2,7");
+  for (const bad of ["a", "1-", "3-1", "0-99999999", "-1"]) {
+    assert.throws(() => host.parseCpus(bad), (e: Err) => e.code === "EINVAL", bad);
+  }
+});
+
+Deno.test({
+  name: "a thread that is pinned may run on that CPU only, and runs there",
+  ignore: !ffi,
+  fn() {
+    const before = host.allowedCpus(), cpu = before.at(-1)!;
+    try {
+      host.pinSelf(cpu);
+      assert.deepEqual(host.allowedCpus(), [cpu]);
+      assert.equal(host.currentCpu(), cpu);
+      assert.deepEqual(host.threads().find((t) => t.tid === host.gettid())?.cpus, [cpu]);
+    } finally {
+      host.pinThread(0, before);
+    }
+    assert.deepEqual(host.allowedCpus(host.gettid()), before);
+  },
+});
+
+Deno.test({
+  name: "a CPU or a thread that is not there is an error with a reason",
+  ignore: !ffi,
+  fn() {
+    assert.throws(() => host.pinSelf(1023), (e: Err) => e.code === "EINVAL" && /CPU 1023/.test(e.message));
+    assert.throws(() => host.pinSelf(-1), (e: Err) => e.code === "EINVAL");
+    assert.throws(() => host.pinThread(2 ** 30, [0]), (e: Err) => e.code === "ESRCH");
+    assert.equal(errno(), 3); // ESRCH
+  },
+});
+
+Deno.test({
+  name: "helper threads are moved, the ones to keep are not",
+  ignore: !ffi || host.allowedCpus().length < 2,
+  fn() {
+    const self = host.gettid(), all = host.allowedCpus(), cpu = all[0];
+    const masks = host.threads();
+    try {
+      assert.ok(host.moveHelpers({ cpus: [cpu], keep: [self] }) > 0);
+      for (const t of host.threads()) assert.deepEqual(t.cpus, t.tid === self ? all : [cpu], t.name);
+    } finally {
+      for (const t of masks) host.pinThread(t.tid, t.cpus);
+    }
+  },
+});
+
+Deno.test("a worker is found as a new thread, with the name that Linux shows", async () => {
+  const before = host.threadIds();
+  const worker = new Worker("data:text/javascript,postMessage(0)", { type: "module" });
+  await new Promise((resolve) => worker.onmessage = resolve);
+  const fresh = host.threads().filter((t) => !before.includes(t.tid) && t.name.startsWith("worker-"));
+  assert.equal(fresh.length, 1);
+  assert.ok(host.threadsNamed(fresh[0].name).some((t) => t.tid === fresh[0].tid));
+  assert.ok(host.threadCpuMs(fresh[0].tid) > 0);
+  worker.terminate();
+});
+
+Deno.test("a thread's CPU time grows while it works", () => {
+  const start = host.threadCpuMs();
+  let x = 1;
+  while (host.threadCpuMs() - start < 2) for (let i = 0; i < 1e5; i++) x = Math.imul(x, 31) + 1;
+  assert.notEqual(x, 0);
+});
+
+Deno.test("the host's clock has a fraction, goes with the wall clock, and does not go back", () => {
+  let last = hostClock.monotonic();
+  for (let i = 0; i < 1000; i++) {
+    assert.ok(Math.abs(hostClock.now() - Date.now()) < 50);
+    const t = hostClock.monotonic();
+    assert.ok(t >= last);
+    last = t;
+  }
+});
+
+Deno.test("an alarm rings once, a cancelled one never", async () => {
+  const rung: string[] = [];
+  const hold = setInterval(() => {}, 1000);
+  const cancel = hostClock.after(1, () => rung.push("cancelled"));
+  hostClock.after(2 ** 33, () => rung.push("in a hundred days"));
+  cancel();
+  await new Promise<void>((resolve) => hostClock.after(2, () => (rung.push("rung"), resolve())));
+  await turn();
+  clearInterval(hold);
+  assert.deepEqual(rung, ["rung"]);
+});
+
+Deno.test("a turn lets what waits for the event loop go on", async () => {
+  const seen: string[] = [];
+  const port = new MessageChannel();
+  port.port1.onmessage = () => seen.push("message");
+  port.port2.postMessage(0);
+  for (let i = 0; i < 1000 && seen.length === 0; i++) await turn();
+  port.port1.close();
+  assert.deepEqual(seen, ["message"]);
+});

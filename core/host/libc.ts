@@ -1,0 +1,83 @@
+/**
+ * libc: the few calls of the C library that the core makes, by FFI, opened on first use.
+ *
+ * Layer: core/host. `libc()` answers null where FFI is not permitted or there is no such library, and `whyNoLibc()`
+ * says which; nothing here prompts. A 64-bit argument is a bigint made beforehand: a number costs 200 ns more.
+ *
+ * See sched_setaffinity(2), prctl(2), clock_gettime(2).
+ */
+
+import { Err, errFromErrno } from "../err.ts";
+
+const SYMBOLS = {
+  gettid: { parameters: [], result: "i32" },
+  getpid: { parameters: [], result: "i32" },
+  sched_getcpu: { parameters: [], result: "i32" },
+  sched_yield: { parameters: [], result: "i32" },
+  sched_setaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
+  sched_getaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
+  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
+  sched_getscheduler: { parameters: ["i32"], result: "i32" },
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  prctl: { parameters: ["i32", "buffer", "usize", "usize", "usize"], result: "i32" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+  __errno_location: { parameters: [], result: "pointer" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The calls, as functions. */
+export type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+const NAMES = ["libc.so.6", "libc.so"];
+
+let opened: Libc | null | undefined;
+let reason = "";
+
+/** The C library, or null where it may not or can not be opened. */
+export function libc(): Libc | null {
+  if (opened === undefined) opened = open();
+  return opened;
+}
+
+/** The C library, for who can not go on without: throws EOPNOTSUPP that says why and what to try. */
+export function needLibc(what: string): Libc {
+  const c = libc();
+  if (!c) throw new Err("EOPNOTSUPP", `cannot ${what}: ${reason}`);
+  return c;
+}
+
+/** Why `libc()` is null; empty when it is not. */
+export function whyNoLibc(): string {
+  libc();
+  return reason;
+}
+
+/** errno of the call just made. */
+export function errno(): number {
+  const at = libc()?.__errno_location();
+  return at ? new Deno.UnsafePointerView(at).getInt32() : 0;
+}
+
+/** The error of the call just made: `what` says what was tried. */
+export function errnoErr(what: string): Err {
+  const number = errno();
+  return errFromErrno(number, `${what}: ${errFromErrno(number).message}`);
+}
+
+function open(): Libc | null {
+  if (typeof Deno === "undefined" || typeof Deno.dlopen !== "function") {
+    reason = "this isolate has no FFI";
+    return null;
+  }
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    reason = "FFI is not permitted (try: --allow-ffi)";
+    return null;
+  }
+  for (const name of NAMES) {
+    try {
+      return Deno.dlopen(name, SYMBOLS).symbols;
+    } catch (e) {
+      reason = `no C library with these calls: ${(e as Error).message}`;
+    }
+  }
+  return null;
+}

@@ -1,0 +1,13 @@
+/**
+ * One turn of the host's event loop: timers, sockets and messages have their chance. About 0.9 us when there is
+ * nothing to do, where setTimeout(0) takes a millisecond.
+ *
+ * Layer: core/host; doorbells (core/ring/doorbell.ts) and schedulers take it as an argument.
+ */
+
+import { setImmediate } from "node:timers";
+
+/** Resolves in the next turn of the event loop. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
