@@ -1,0 +1,63 @@
+/**
+ * Permissions: who may do what to a file, and what bits a new file gets.
+ *
+ * Layer: fs, a leaf, pure. Two users are the same when their numbers are, or, where one has none, their names.
+ * Nobody is privileged here: whoever serves the tree lets its root pass before it asks.
+ *
+ * See intro(5) and open(5) of Plan 9, path_resolution(7) and inode(7) of Linux.
+ */
+
+import { DMDIR, DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OTRUNC, OWRITE } from "../core/p9/types.ts";
+
+/** Permission bits, as in the lowest three of a mode. */
+export const AREAD = 4, AWRITE = 2, AEXEC = 1;
+
+/** Who asks: name, number and group. */
+export interface Who {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** What permissions look at. */
+export interface Owned {
+  readonly mode: number;
+  readonly uid: string;
+  readonly nuid: number;
+  readonly gid: string;
+  readonly ngid: number;
+}
+
+/** Whether `who` owns the file. */
+export function isOwner(file: Owned, who: Who): boolean {
+  return file.nuid === NONUNAME || who.uid === NONUNAME ? file.uid === who.name : file.nuid === who.uid;
+}
+
+/** Whether `who` belongs to the file's group. */
+export function inGroup(file: Owned, who: Who): boolean {
+  return file.ngid === NONUNAME || who.gid === NONUNAME ? file.gid === who.name : file.ngid === who.gid;
+}
+
+/** Whether the mode grants every bit of `want` to `who`: as owner, else as group, else as anybody. */
+export function permits(file: Owned, who: Who, want: number): boolean {
+  const shift = isOwner(file, who) ? 6 : inGroup(file, who) ? 3 : 0;
+  return ((file.mode >>> shift) & want) === want;
+}
+
+/** The permissions that an open mode asks of the file. */
+export function openWants(mode: number): number {
+  const how = mode & 3;
+  const want = how === OWRITE ? AWRITE : how === ORDWR ? AREAD | AWRITE : how === OEXEC ? AEXEC : AREAD;
+  return mode & OTRUNC ? want | AWRITE : want;
+}
+
+/** The mode of a file made with `perm` in a directory of mode `dirMode`: the directory's permissions bound it. */
+export function createPerm(perm: number, dirMode: number): number {
+  const keep = perm & DMDIR ? ~0o777 | (dirMode & 0o777) : ~0o666 | (dirMode & 0o666);
+  return (perm & keep) >>> 0;
+}
+
+/** The mode after someone without privilege wrote to the file or its owner changed: no setuid, no effective setgid. */
+export function withoutSetid(mode: number): number {
+  return (mode & 0o010 ? mode & ~(DMSETUID | DMSETGID) : mode & ~DMSETUID) >>> 0;
+}
