@@ -1,0 +1,31 @@
+/**
+ * `ring9/plugin`: all that the author of a plugin imports. Re-exports only.
+ *
+ * Layer: core/plugin, a front door. A plugin is `definePlugin({ start: (ctx) => tree({ ... }, ctx) })`; those that
+ * need more than a described tree extend `Dev`.
+ */
+
+export { type Ctx, definePlugin, type Plugin, type StartReason } from "./plugin.ts";
+export { Tree, tree, type TreeOptions } from "../tree.ts";
+export { clone, type Cloned, type CloneSpec, dir, dynamic, type DynamicSpec } from "../tree_dir.ts";
+export { file, type FileSpec, json, MAX_COLLECT_BYTES, raw, type RawSpec, value } from "../tree_file.ts";
+export { type Command, ctl, type CtlArgs, CtlFile, type CtlSpec, tokenize } from "../tree_ctl.ts";
+export { event, EventFile, type EventSpec, MAX_QUEUED_EVENTS } from "../tree_event.ts";
+export { appendLog, LogFile, type LogSpec } from "../tree_log.ts";
+export {
+  type Attr,
+  type Compute,
+  type Described,
+  type DirLiteral,
+  DirNode,
+  FileNode,
+  type Handle,
+  Node,
+  type Opening,
+  type Value,
+} from "../tree_node.ts";
+export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
+export { type Code, Err, toErr } from "../err.ts";
+export type { Clock } from "../clock.ts";
+export { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../p9/types.ts";
+export { type Dir, type Dirent, makeDir, type MaybePromise, type Qid, type Statfs, type Wstat } from "../p9/types.ts";
