@@ -1,0 +1,254 @@
+/**
+ * plugin.json: what a plugin says of itself, and what it asks for.
+ *
+ * Layer: core/plugin, pure; the loader reads the file, and whoever boots the image grants what is asked. What holds
+ * always: an unknown or wrong key is refused with its file, line and column, and a `Manifest` has every default filled
+ * in. `plugin.schema.json` is MANIFEST_SCHEMA written out, so that editors know it; a test keeps the two equal.
+ */
+
+import { Err } from "../err.ts";
+import { type Json, type Parsed, parseJson } from "./json.ts";
+import { check, type Fault, type Schema } from "./schema.ts";
+
+/** The version of the plugin contract that this code speaks. */
+export const PLUGIN_API = 1;
+
+/** Where a plugin runs. */
+export type Placement = "inline" | "isolate" | "process";
+
+/** What a plugin may do besides serving files: all of a kind, or a list as Deno's flags take it. */
+export interface Permissions {
+  net?: true | string[];
+  read?: true | string[];
+  write?: true | string[];
+  env?: true | string[];
+  run?: true | string[];
+  ffi?: true | string[];
+  sys?: true | string[];
+  /** The kernel itself as `ctx.kernel`; for inline plugins alone. */
+  kernel?: true;
+}
+
+/** What a plugin says of itself, with all defaults filled in. */
+export interface Manifest {
+  name: string;
+  /** The plugin's own version, `1.2.3`. */
+  version: string;
+  api: number;
+  description: string;
+  /** Paths that its tree is meant to be seen at. */
+  serves: string[];
+  /** Paths that it waits on: it is started after those who serve them. */
+  needs: string[];
+  /** Its level at the least: a plugin only waits on a lower one. */
+  level: number;
+  placement: Placement;
+  permissions: Permissions;
+  /** `shared`, or how many cores it has to itself. */
+  cores: "shared" | number;
+  restart: {
+    mode: "permanent" | "transient" | "temporary";
+    /** More than so many restarts in so many seconds, and it is given up. */
+    intensity: [count: number, seconds: number];
+  };
+  /** How long it may take to stop, milliseconds. */
+  shutdownMs: number;
+  limits: {
+    /** JavaScript heap, MiB. */
+    heapMb: number;
+    /** Requests under way at the most. */
+    inFlight: number;
+    /** Loads of a ring's doorbell before it parks. */
+    spin: number;
+  };
+  /** What its options are: a schema with `properties`. */
+  options: Schema;
+}
+
+const GRANT: Schema = { anyOf: [{ enum: [true] }, { type: "array", items: { type: "string" } }] };
+const NAME: Schema = {
+  type: "string",
+  pattern: "^[a-z][a-z0-9_-]{0,31}$",
+  description: "a name is lower-case letters, digits, - and _, at most 32, a letter first",
+};
+const PATH: Schema = { type: "string", pattern: "^(/|#)", description: "a path begins with / or #" };
+const PATHS: Schema = { anyOf: [PATH, { type: "array", items: PATH }], default: [] };
+const RESTART = { mode: "permanent", intensity: [5, 30] as [number, number] } as const;
+const MODE: Schema = {
+  enum: ["permanent", "transient", "temporary"],
+  description: "restarted always, after a failure, never",
+};
+/** One option, or all of them: the subset of JSON schema that an option can use. */
+const OPTION: Schema = {
+  type: "object",
+  properties: {
+    type: { enum: ["null", "boolean", "integer", "number", "string", "array", "object"] },
+    description: { type: "string" },
+    default: {},
+    enum: { type: "array" },
+    minimum: { type: "number" },
+    maximum: { type: "number" },
+    minItems: { type: "integer", minimum: 0 },
+    maxItems: { type: "integer", minimum: 0 },
+    pattern: { type: "string" },
+    additionalProperties: { anyOf: [{ enum: [false] }, { $ref: "#/$defs/option" }] },
+    required: { type: "array", items: { type: "string" } },
+    properties: { type: "object", additionalProperties: { $ref: "#/$defs/option" } },
+    items: { $ref: "#/$defs/option" },
+  },
+};
+
+/** What a plugin.json looks like. */
+export const MANIFEST_SCHEMA: Schema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "ring9 plugin manifest",
+  type: "object",
+  required: ["name", "version", "api"],
+  properties: {
+    $schema: { type: "string", description: "where editors find this schema" },
+    name: { ...NAME },
+    version: { type: "string", pattern: "^\\d+\\.\\d+\\.\\d+", description: "a version is three numbers, 1.2.3" },
+    api: { enum: [PLUGIN_API], description: "the version of the plugin contract" },
+    description: { type: "string", default: "", description: "one line" },
+    serves: { ...PATHS, description: "paths that its tree is meant to be seen at" },
+    needs: { ...PATHS, description: "paths that it waits on" },
+    level: { type: "integer", minimum: 0, maximum: 99, default: 0, description: "it only waits on lower ones" },
+    placement: { enum: ["inline", "isolate", "process"], default: "isolate", description: "where it runs" },
+    permissions: {
+      type: "object",
+      default: {},
+      description: "what it may do: true, or a list as Deno's permission flags take it",
+      properties: {
+        net: GRANT,
+        read: GRANT,
+        write: GRANT,
+        env: GRANT,
+        run: GRANT,
+        ffi: GRANT,
+        sys: GRANT,
+        kernel: { enum: [true], description: "the kernel itself; for inline plugins alone" },
+      },
+    },
+    cores: {
+      anyOf: [{ enum: ["shared"] }, { type: "integer", minimum: 1, maximum: 1024 }],
+      default: "shared",
+      description: "shared, or how many it has to itself",
+    },
+    restart: {
+      default: {},
+      description: "what happens when it ends: a mode, or a mode and an intensity",
+      anyOf: [MODE, {
+        type: "object",
+        properties: {
+          mode: { ...MODE, default: RESTART.mode },
+          intensity: {
+            type: "array",
+            items: { type: "integer", minimum: 1, maximum: 86400 },
+            minItems: 2,
+            maxItems: 2,
+            default: RESTART.intensity,
+            description: "how many restarts in how many seconds are too many",
+          },
+        },
+      }],
+    },
+    shutdownMs: {
+      type: "integer",
+      minimum: 0,
+      maximum: 60000,
+      default: 2000,
+      description: "how long it may take to stop",
+    },
+    limits: {
+      type: "object",
+      default: {},
+      properties: {
+        heapMb: { type: "integer", minimum: 8, maximum: 65536, default: 128, description: "JavaScript heap, MiB" },
+        inFlight: { type: "integer", minimum: 1, maximum: 65535, default: 256, description: "requests under way" },
+        spin: { type: "integer", minimum: 0, maximum: 1000000, default: 1000, description: "looks before it parks" },
+      },
+    },
+    options: { $ref: "#/$defs/option" },
+  },
+  $defs: { option: OPTION },
+};
+
+/** Reads a manifest. Refused with EINVAL and the place: `plugins/x/plugin.json:4:3: unknown key "leval" (did you mean "level"?)`. */
+export function parseManifest(text: string, file: string): Manifest {
+  const parsed = parseJson(text, file);
+  const { $schema: _, ...manifest } = checked(MANIFEST_SCHEMA, parsed, file);
+  const made = { options: {}, ...manifest, ...normal(manifest) } as unknown as Manifest;
+  if (made.permissions.kernel && made.placement !== "inline") {
+    throw refusal(parsed, file, {
+      path: ["permissions", "kernel"],
+      on: "key",
+      message: `the kernel is for inline plugins, and this one's placement is ${made.placement}`,
+    });
+  }
+  checkOption(made.options, ["options"], parsed, file);
+  return made;
+}
+
+/** The options of a plugin with defaults filled in; an unknown or wrong one is refused with EINVAL and its path. */
+export function checkOptions(manifest: Manifest, given: Record<string, unknown>): Record<string, unknown> {
+  const result = check(optionsSchema(manifest), given as Json);
+  if (result.fault) throw new Err("EINVAL", `${manifest.name}: options: ${result.fault.message}`);
+  return result.value as Record<string, unknown>;
+}
+
+/** The schema that a plugin's options are checked against: none at all unless it names some. */
+export function optionsSchema(manifest: Manifest): Schema {
+  return { ...manifest.options, type: "object", properties: manifest.options.properties ?? {} };
+}
+
+/** Checks a parsed text, and refuses it with the place of the first fault. */
+export function checked(schema: Schema, parsed: Parsed, file: string): { [key: string]: Json } {
+  const result = check(schema, parsed.value);
+  if (result.fault) throw refusal(parsed, file, result.fault);
+  return result.value as { [key: string]: Json };
+}
+
+/** What is thrown for a fault: `file:line:column: what`. */
+export function refusal(parsed: Parsed, file: string, fault: Fault): Err {
+  const { line, column } = parsed.at(fault.path, fault.on);
+  return new Err("EINVAL", `${file}:${line}:${column}: ${fault.message}`);
+}
+
+/** The short forms of a manifest written out: one path for a list of one, a restart mode for the whole policy. */
+function normal({ serves, needs, restart }: { [key: string]: Json }): Partial<Manifest> {
+  const intensity: [number, number] = [...RESTART.intensity];
+  const policy = typeof restart === "string" ? { mode: restart, intensity } : restart;
+  return {
+    serves: [serves].flat() as string[],
+    needs: [needs].flat() as string[],
+    restart: policy as Manifest["restart"],
+  };
+}
+
+/** A pattern has to be a regular expression, and a default something that its own schema takes. */
+function checkOption(schema: Schema, path: (string | number)[], parsed: Parsed, file: string): void {
+  if (schema.pattern !== undefined && !isRegExp(schema.pattern)) {
+    const message = `not a regular expression: ${schema.pattern}`;
+    throw refusal(parsed, file, { path: [...path, "pattern"], on: "value", message });
+  }
+  if (schema.default !== undefined) {
+    const { fault } = check(schema, schema.default);
+    if (fault) {
+      const message = `the default is not what the option takes: ${JSON.stringify(schema.default)}`;
+      throw refusal(parsed, file, { path: [...path, "default"], on: "value", message });
+    }
+  }
+  for (const [name, option] of Object.entries(schema.properties ?? {})) {
+    checkOption(option, [...path, "properties", name], parsed, file);
+  }
+  if (schema.items) checkOption(schema.items, [...path, "items"], parsed, file);
+}
+
+function isRegExp(pattern: string): boolean {
+  try {
+    new RegExp(pattern, "u");
+    return true;
+  } catch {
+    return false;
+  }
+}
