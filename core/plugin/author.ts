@@ -6,6 +6,7 @@
  */
 
 export { type Ctx, definePlugin, type Plugin, type StartReason } from "./plugin.ts";
+export { checkOptions, type Manifest, parseManifest, type Permissions, type Placement } from "./manifest.ts";
 export { Tree, tree, type TreeOptions } from "../tree.ts";
 export { clone, type Cloned, type CloneSpec, dir, dynamic, type DynamicSpec } from "../tree_dir.ts";
 export { file, type FileSpec, json, MAX_COLLECT_BYTES, raw, type RawSpec, value } from "../tree_file.ts";
