@@ -264,18 +264,18 @@ abstract class End implements Waiter {
 
 /** The writing end. */
 export class Producer extends End {
-  #head: number;
-  #published: number;
+  private head: number;
+  private published: number;
   /** The consumer's tail as last seen. */
-  #tail: number;
-  #messages = 0;
+  private tail: number;
+  private messages = 0;
   /** Free bytes that the last refused put or reserve would have needed. */
-  #want = 1;
+  private want = 1;
 
   constructor(ref: RingRef, owner: Owner) {
     super(ref, owner, { owner: P_OWNER, stats: P_STATS, other: C_OWNER, bell: consumerBell(ref) });
-    this.#head = this.#published = Atomics.load(this.control, HEAD);
-    this.#tail = Atomics.load(this.control, TAIL);
+    this.head = this.published = Atomics.load(this.control, HEAD);
+    this.tail = Atomics.load(this.control, TAIL);
   }
 
   /** True when nobody reads any more: the consumer has closed, or the ring was taken back. */
@@ -289,7 +289,7 @@ export class Producer extends End {
 
   /** Bytes published that the consumer has not released yet. */
   get unread(): number {
-    return (this.#published - Atomics.load(this.control, TAIL)) | 0;
+    return (this.published - Atomics.load(this.control, TAIL)) | 0;
   }
 
   /** Copies as much of `src[from, to)` as fits: the count. Seen at `publish`. */
@@ -297,19 +297,19 @@ export class Producer extends End {
     const room = this.#room(to - from);
     let count = to - from;
     if (count > room) {
-      this.#want = Math.min(count, this.capacity >> 1);
+      this.want = Math.min(count, this.capacity >> 1);
       this.counters[FULL]++;
       if (room === 0) return 0;
       count = room;
     }
-    const at = this.#head & this.mask, untilEnd = this.capacity - at;
+    const at = this.head & this.mask, untilEnd = this.capacity - at;
     if (count <= untilEnd) copy(src, from, this.bytes, at, count);
     else {
       copy(src, from, this.bytes, at, untilEnd);
       copy(src, from + untilEnd, this.bytes, 0, count - untilEnd);
     }
-    this.#head = (this.#head + count) | 0;
-    this.#messages++;
+    this.head = (this.head + count) | 0;
+    this.messages++;
     return count;
   }
 
@@ -320,10 +320,10 @@ export class Producer extends End {
   reserve(length: number, kind = 0): number {
     const size = (length + MESSAGE_HEADER + ALIGN) & ~ALIGN;
     if (size > this.capacity >> 1) throw new Err("EMSGSIZE", `ring: a message of ${length} bytes in ${this.capacity}`);
-    let at = this.#head & this.mask;
+    let at = this.head & this.mask;
     const skip = size > this.capacity - at ? this.capacity - at : 0;
     if (this.#room(size + skip) < size + skip) {
-      this.#want = size + skip;
+      this.want = size + skip;
       this.counters[FULL]++;
       return -1;
     }
@@ -333,40 +333,40 @@ export class Producer extends End {
     }
     this.words[at >> 2] = length;
     this.words[(at >> 2) + 1] = kind;
-    this.#head = (this.#head + skip + size) | 0;
-    this.#messages++;
+    this.head = (this.head + skip + size) | 0;
+    this.messages++;
     return at + MESSAGE_HEADER;
   }
 
   /** Lets the consumer see all that was written, and wakes it if it is parked. False when nobody will read it. */
   publish(): boolean {
-    const count = (this.#head - this.#published) | 0;
+    const count = (this.head - this.published) | 0;
     if (Atomics.load(this.control, STATE) !== this.open) {
-      this.#head = this.#published;
-      this.#messages = 0;
+      this.head = this.published;
+      this.messages = 0;
       return false;
     }
     if (count === 0) return true;
-    Atomics.store(this.control, HEAD, this.#head);
-    this.#published = this.#head;
+    Atomics.store(this.control, HEAD, this.head);
+    this.published = this.head;
     const counters = this.counters;
-    counters[MESSAGES] += this.#messages;
+    counters[MESSAGES] += this.messages;
     counters[BYTES] += count;
     counters[BATCHES]++;
     counters[BEAT]++;
-    this.#messages = 0;
+    this.messages = 0;
     if (ringWord(this.otherBell, 0)) counters[KICKS]++;
     return true;
   }
 
   /** Whether the put or reserve that was refused would find room now, or the consumer has gone. */
   override ready(): boolean {
-    return this.#room(this.#want) >= this.#want || this.gone;
+    return this.#room(this.want) >= this.want || this.gone;
   }
 
   override arm(): void {
-    if (this.#head !== this.#published) this.publish(); // or the consumer would wait for us, and we for it
-    Atomics.store(this.control, WANT, this.#want);
+    if (this.head !== this.published) this.publish(); // or the consumer would wait for us, and we for it
+    Atomics.store(this.control, WANT, this.want);
   }
 
   override disarm(): void {
@@ -381,15 +381,15 @@ export class Producer extends End {
 
   /** Free bytes; looks at the consumer's tail only when fewer than `wanted` are known of. */
   #room(wanted: number): number {
-    const known = this.capacity - ((this.#head - this.#tail) | 0);
+    const known = this.capacity - ((this.head - this.tail) | 0);
     if (known >= wanted) return known;
     const tail = Atomics.load(this.control, TAIL);
-    const used = (this.#head - tail) | 0;
+    const used = (this.head - tail) | 0;
     if (used < 0 || used > this.capacity) {
       if (this.gone) return 0;
       this.broken("tail out of range");
     }
-    this.#tail = tail;
+    this.tail = tail;
     return this.capacity - used;
   }
 }
@@ -401,16 +401,16 @@ export class Consumer extends End {
   kind = 0;
 
   /** The producer's head as last seen. */
-  #head: number;
-  #tail: number;
-  #released: number;
-  #messages = 0;
-  readonly #quarter: number;
+  private head: number;
+  private tail: number;
+  private released: number;
+  private messages = 0;
+  private readonly quarter: number;
 
   constructor(ref: RingRef, owner: Owner) {
     super(ref, owner, { owner: C_OWNER, stats: C_STATS, other: P_OWNER, bell: producerBell(ref) });
-    this.#tail = this.#released = this.#head = Atomics.load(this.control, TAIL);
-    this.#quarter = this.capacity >> 2;
+    this.tail = this.released = this.head = Atomics.load(this.control, TAIL);
+    this.quarter = this.capacity >> 2;
   }
 
   override get otherBeat(): number {
@@ -426,7 +426,7 @@ export class Consumer extends End {
 
   /** Bytes that can be read without waiting; looks at the producer's head only when fewer than `wanted` are known of. */
   available(wanted = this.capacity): number {
-    const known = (this.#head - this.#tail) | 0;
+    const known = (this.head - this.tail) | 0;
     return known >= wanted ? known : this.#look();
   }
 
@@ -434,14 +434,14 @@ export class Consumer extends End {
   take(dst: Uint8Array, from = 0, to = dst.length): number {
     const count = Math.min(this.available(to - from), to - from);
     if (count === 0) return 0;
-    const at = this.#tail & this.mask, untilEnd = this.capacity - at;
+    const at = this.tail & this.mask, untilEnd = this.capacity - at;
     if (count <= untilEnd) copy(this.bytes, at, dst, from, count);
     else {
       copy(this.bytes, at, dst, from, untilEnd);
       copy(this.bytes, 0, dst, from + untilEnd, count - untilEnd);
     }
-    this.#tail = (this.#tail + count) | 0;
-    this.#messages++;
+    this.tail = (this.tail + count) | 0;
+    this.messages++;
     return count;
   }
 
@@ -453,41 +453,41 @@ export class Consumer extends End {
     for (;;) {
       const left = this.available(1);
       if (left === 0) return -1;
-      if (((this.#tail - this.#released) | 0) >= this.#quarter) this.release();
-      const at = this.#tail & this.mask, untilEnd = this.capacity - at;
+      if (((this.tail - this.released) | 0) >= this.quarter) this.release();
+      const at = this.tail & this.mask, untilEnd = this.capacity - at;
       const length = this.words[at >> 2];
       const size = length === SKIP ? untilEnd : (length + MESSAGE_HEADER + ALIGN) & ~ALIGN;
       if (length < SKIP || size > left || size > untilEnd) this.broken("a message longer than what is there");
-      this.#tail = (this.#tail + size) | 0;
+      this.tail = (this.tail + size) | 0;
       if (length === SKIP) continue;
       this.length = length;
       this.kind = this.words[(at >> 2) + 1];
-      this.#messages++;
+      this.messages++;
       return at + MESSAGE_HEADER;
     }
   }
 
   /** Gives back all that was read, and wakes the producer if it waits for that much room. */
   release(): void {
-    const count = (this.#tail - this.#released) | 0;
+    const count = (this.tail - this.released) | 0;
     if (count === 0) return;
-    Atomics.store(this.control, TAIL, this.#tail);
-    this.#released = this.#tail;
+    Atomics.store(this.control, TAIL, this.tail);
+    this.released = this.tail;
     const counters = this.counters;
-    counters[MESSAGES] += this.#messages;
+    counters[MESSAGES] += this.messages;
     counters[BYTES] += count;
     counters[BATCHES]++;
     counters[BEAT]++;
-    this.#messages = 0;
+    this.messages = 0;
     const want = Atomics.load(this.control, WANT);
     if (want === 0) return;
-    const used = (Atomics.load(this.control, HEAD) - this.#tail) | 0;
+    const used = (Atomics.load(this.control, HEAD) - this.tail) | 0;
     if (this.capacity - used >= want && ringWord(this.otherBell, 0)) counters[KICKS]++;
   }
 
   /** Whether there is something to read, or nothing more will come. */
   override ready(): boolean {
-    return this.#head !== this.#tail || Atomics.load(this.control, HEAD) !== this.#tail ||
+    return this.head !== this.tail || Atomics.load(this.control, HEAD) !== this.tail ||
       Atomics.load(this.control, STATE) !== this.open;
   }
 
@@ -500,13 +500,13 @@ export class Consumer extends End {
   /** Looks at the producer's head: the bytes that are there. */
   #look(): number {
     const head = Atomics.load(this.control, HEAD);
-    const count = (head - this.#tail) | 0;
+    const count = (head - this.tail) | 0;
     if (count < 0 || count > this.capacity) {
       if ((Atomics.load(this.control, STATE) & ~FLAGS) !== this.open) return 0;
       this.broken("head out of range");
     }
     if (count === 0) this.counters[FULL]++;
-    this.#head = head;
+    this.head = head;
     return count;
   }
 }
