@@ -1,0 +1,78 @@
+/**
+ * `deno task ok [--no-tests]`: the one gate. Format, lint with the layer rules, types, doc lint, doc examples, tests;
+ * stops at the first that fails, with its output.
+ *
+ * Layer: tools. Doc lint asks for a comment on each exported symbol and for types that are exported too; a member
+ * whose name and type say all needs none (style: a comment says what the code cannot).
+ */
+
+import { deno, type Outcome, plain, ROOT, RUN_FLAGS } from "./flags.ts";
+
+interface Step {
+  name: string;
+  run(): Promise<Outcome>;
+}
+
+/** The faults of `deno doc --lint` that count: all but a missing comment on a member. */
+export function docFaults(output: string): string[] {
+  const faults = plain(output).split(/\n(?=error\[)/).filter((fault) => fault.startsWith("error["));
+  return faults.filter((fault) => !(fault.startsWith("error[missing-jsdoc]") && isMember(fault)));
+}
+
+/** A member stands indented: its place is not in the first column. */
+function isMember(fault: string): boolean {
+  const column = /-->.*:(\d+)/.exec(fault)?.[1];
+  return column !== undefined && Number(column) > 1;
+}
+
+/** The files of the repository with a doc comment that holds an example. */
+function filesWithExamples(): string[] {
+  const listed = new Deno.Command("git", { args: ["ls-files", "-co", "--exclude-standard", "*.ts"], cwd: ROOT })
+    .outputSync();
+  const files = new TextDecoder().decode(listed.stdout).split("\n").filter((file) => file !== "");
+  return files.filter((file) => {
+    try {
+      return / \* ```ts/.test(Deno.readTextFileSync(ROOT + file));
+    } catch {
+      return false; // listed, but deleted meanwhile
+    }
+  });
+}
+
+async function lintDocs(): Promise<Outcome> {
+  const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+  const faults = docFaults((await deno(["doc", "--lint", ...Object.values<string>(exports)])).output);
+  return { ok: faults.length === 0, output: faults.join("\n") };
+}
+
+const steps: Step[] = [
+  { name: "format", run: () => deno(["fmt", "--check"]) },
+  { name: "lint", run: () => deno(["lint"]) },
+  { name: "types", run: () => deno(["check"]) },
+  { name: "doc lint", run: lintDocs },
+  { name: "examples", run: () => deno(["test", ...RUN_FLAGS, "--doc", ...filesWithExamples()]) },
+];
+const tests: Step = { name: "tests", run: () => deno(["run", ...RUN_FLAGS, "tools/test.ts"]) };
+
+/** The last thing that a step's output counts: `351 passed, 0 failed, 4 skipped`. */
+function remark(output: string): string {
+  return /^\d+ passed, .*$|\d+ passed \|/m.exec(plain(output))?.[0].replace(" |", "") ?? "";
+}
+
+async function main(args: string[]): Promise<boolean> {
+  for (const step of args.includes("--no-tests") ? steps : [...steps, tests]) {
+    const startMs = performance.now();
+    const { ok, output } = await step.run();
+    const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+    console.log(
+      `${step.name.padEnd(10)}${ok ? "ok    " : "FAILED"} ${seconds.padStart(6)} s  ${remark(output)}`.trimEnd(),
+    );
+    if (!ok) {
+      console.log(output);
+      return false;
+    }
+  }
+  return true;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args) ? 0 : 1);

@@ -1,0 +1,96 @@
+/**
+ * `deno task test [FILES AND FLAGS OF deno test]`: runs the tests, lists what was skipped and why, and ends with one
+ * line, `N passed, N failed, N skipped`, which counts tests and their steps alike.
+ *
+ * Layer: tools. A test that was skipped and has given no reason (`tests/skip.ts`) is listed as such.
+ */
+
+import { plain, ROOT, RUN_FLAGS } from "./flags.ts";
+
+/** How many tests and steps ended how. */
+export interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** The counts of `deno test`'s last line: `ok | 12 passed (3 steps) | 0 failed | 1 ignored (2 steps)`. */
+export function countsOf(output: string): Counts | undefined {
+  const summary = plain(output).split("\n").findLast((line) => /^(ok|FAILED) \| \d+ passed/.test(line));
+  if (!summary) return undefined;
+  const count = (word: string) => {
+    const found = new RegExp(`(\\d+) ${word}(?: \\((\\d+) steps?\\))?`).exec(summary);
+    return Number(found?.[1] ?? 0) + Number(found?.[2] ?? 0);
+  };
+  return { passed: count("passed"), failed: count("failed"), skipped: count("ignored") };
+}
+
+/** The tests and steps (`TEST > STEP`) that a JUnit report says were skipped. */
+export function skippedIn(junit: string): { name: string; file: string }[] {
+  const skipped: { name: string; file: string }[] = [];
+  let file = "";
+  for (
+    const [, suite, test] of junit.matchAll(/<testsuite name="([^"]*)"|<testcase name="([^"]*)"[^>]*>\s*<skipped/g)
+  ) {
+    if (suite !== undefined) file = unescapeXml(suite);
+    else skipped.push({ name: unescapeXml(test), file });
+  }
+  return skipped;
+}
+
+function unescapeXml(text: string): string {
+  const entities: Record<string, string> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
+  return text.replace(/&(lt|gt|amp|quot|apos);/g, (_, name) => entities[name])
+    .replace(/&#(x?)([0-9a-fA-F]+);/g, (_, hex, digits) => String.fromCodePoint(parseInt(digits, hex ? 16 : 10)));
+}
+
+/** Runs `deno test`, shows what it prints as it comes, and answers it with how it ended. */
+async function runTests(args: string[], env: Record<string, string>): Promise<{ ok: boolean; output: string }> {
+  if (Deno.stdout.isTerminal()) env = { ...env, FORCE_COLOR: "1" };
+  const flags = [...RUN_FLAGS, "--sanitize-ops", "--sanitize-resources"];
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["test", ...flags, ...args],
+    cwd: ROOT,
+    env,
+    stdout: "piped",
+  });
+  const child = command.spawn();
+  let output = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of child.stdout) {
+    Deno.stdout.writeSync(bytes);
+    output += decoder.decode(bytes, { stream: true });
+  }
+  return { ok: (await child.status).success, output };
+}
+
+async function main(args: string[]): Promise<boolean> {
+  const scratch = Deno.makeTempDirSync({ prefix: "ring9-test-" });
+  try {
+    const reasonFile = `${scratch}/skips`, junitFile = `${scratch}/junit.xml`;
+    Deno.writeTextFileSync(reasonFile, "");
+    const run = await runTests([`--junit-path=${junitFile}`, ...args], { RING9_SKIPS: reasonFile });
+    const counts = countsOf(run.output) ?? { passed: 0, failed: 1, skipped: 0 };
+    if (!run.ok && counts.failed === 0) counts.failed = 1;
+    if (counts.skipped > 0) listSkipped(skippedIn(Deno.readTextFileSync(junitFile)), Deno.readTextFileSync(reasonFile));
+    console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+    return run.ok;
+  } finally {
+    Deno.removeSync(scratch, { recursive: true });
+  }
+}
+
+function listSkipped(skipped: { name: string; file: string }[], reasonLines: string): void {
+  const reasons = new Map<string, string>();
+  for (const line of reasonLines.split("\n").filter((line) => line !== "")) {
+    const { name, reason } = JSON.parse(line);
+    reasons.set(name, reason);
+  }
+  console.log("skipped:");
+  for (const { name, file } of skipped) {
+    const reason = reasons.get(name) ?? reasons.get(name.split(" > ")[0]) ?? "no reason given";
+    console.log(`  ${file}: ${name}: ${reason}`);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args) ? 0 : 1);
