@@ -131,6 +131,28 @@ everyOrder("a stream of 24 bytes through a ring of 16, where indices wrap", () =
   };
 }, { states: 500 });
 
+everyOrder("a producer that waits for half of the ring is woken by the one release that empties it", () => {
+  const ref = ring(16);
+  return {
+    sender() {
+      const p = producer(ref), b = bell(producerBell(ref)), two = new Uint8Array(2), sixteen = new Uint8Array(16);
+      p.put(sixteen);
+      while (p.put(two) < 2) b.waitSync(p);
+      p.publish();
+    },
+    receiver() {
+      const c = consumer(ref), b = bell(consumerBell(ref)), into = new Uint8Array(16);
+      for (let seen = 0; seen < 18;) {
+        forget(seen, c);
+        const count = c.take(into);
+        seen += count;
+        c.release();
+        if (count === 0) b.waitSync(c);
+      }
+    },
+  };
+}, { states: 100 });
+
 everyOrder("a consumer that parks sees the close, and everything that was published before it", () => {
   const ref = ring(32);
   return {
