@@ -69,7 +69,7 @@ export function interop(
 /** Gives the reason of a test (or a step, `TEST > STEP`) that is ignored by other means. */
 export function noteSkipped(name: string, reason: string): void {
   const list = Deno.env.get("RING9_SKIPS");
-  if (list) appendFileSync(list, JSON.stringify({ name, reason }) + "\n");
+  if (list) appendFileSync(list, JSON.stringify({ name, reason, file: Deno.mainModule }) + "\n");
   else notes.push(`skipped: ${name}: ${reason}`);
 }
 

@@ -52,7 +52,7 @@ const steps: Step[] = [
   { name: "doc lint", run: lintDocs },
   { name: "examples", run: () => deno(["test", ...RUN_FLAGS, "--doc", ...filesWithExamples()]) },
 ];
-const tests: Step = { name: "tests", run: () => deno(["run", ...RUN_FLAGS, "tools/test.ts"]) };
+const tests: Step = { name: "tests", run: () => deno(["run", ...RUN_FLAGS, "tools/run_tests.ts"]) };
 
 /** The last thing that a step's output counts: `351 passed, 0 failed, 4 skipped`. */
 function remark(output: string): string {

@@ -3,7 +3,7 @@ import { interop, missing, noteSkipped, program, root } from "../tests/skip.ts";
 import { deno, RUN_FLAGS } from "./flags.ts";
 import { newPlugin, Refusal } from "./new.ts";
 import { docFaults } from "./ok.ts";
-import { countsOf, skippedIn } from "./test.ts";
+import { countsOf, skippedIn } from "./run_tests.ts";
 
 Deno.test("the counts of tests and steps are taken from deno test's summary", () => {
   const summary = (line: string) =>
@@ -22,12 +22,12 @@ Deno.test("the counts of tests and steps are taken from deno test's summary", ()
 });
 
 Deno.test("skipped tests and steps are found in a JUnit report, their names as they were", () => {
-  const junit =
-    `<testsuite><testcase name="a &lt;b&gt; &amp; &quot;c&quot; &#39;" classname="./a_test.ts" time="0" line="1">
+  const junit = `<testsuites name="deno test"><testsuite name="./a_test.ts" tests="2">
+  <testcase name="a &lt;b&gt; &amp; &quot;c&quot; &#39;" classname="./x.ts" time="0" line="1">
     <skipped/>
-  </testcase><testcase name="fine" classname="./a_test.ts"></testcase>
-  <testcase name="t &gt; step" classname="./b_test.ts">
-    <skipped/></testcase></testsuite>`;
+  </testcase><testcase name="fine" classname="./a_test.ts"></testcase></testsuite><testsuite name="./b_test.ts">
+  <testcase name="t &gt; step" classname="./x.ts">
+    <skipped/></testcase></testsuite></testsuites>`;
   assert.deepEqual(skippedIn(junit), [
     { name: `a <b> & "c" '`, file: "./a_test.ts" },
     { name: "t > step", file: "./b_test.ts" },
@@ -60,7 +60,7 @@ Deno.test("a skipped test is listed with its reason, and one that needs nothing 
       interop("never", { needs: [() => "needs luck"] }, () => { throw 1; });
       interop("always", { needs: [] }, () => {});`;
     Deno.writeTextFileSync(`${dir}/x_test.ts`, test);
-    const { ok, output } = await deno(["run", ...RUN_FLAGS, "tools/test.ts", "--no-check", `${dir}/x_test.ts`]);
+    const { ok, output } = await deno(["run", ...RUN_FLAGS, "tools/run_tests.ts", "--no-check", `${dir}/x_test.ts`]);
     assert(ok, output);
     assert.match(output, /skipped:\n {2}\S*x_test.ts: never: needs luck\n1 passed, 0 failed, 1 skipped\n/);
   } finally {

@@ -80,16 +80,19 @@ async function main(args: string[]): Promise<boolean> {
   }
 }
 
-function listSkipped(skipped: { name: string; file: string }[], reasonLines: string): void {
-  const reasons = new Map<string, string>();
-  for (const line of reasonLines.split("\n").filter((line) => line !== "")) {
-    const { name, reason } = JSON.parse(line);
-    reasons.set(name, reason);
+function listSkipped(skipped: { name: string; file: string }[], noted: string): void {
+  const notes = new Map<string, { reason: string; file: string }>();
+  for (const line of noted.split("\n").filter((line) => line !== "")) {
+    const note = JSON.parse(line);
+    notes.set(note.name, note);
   }
   console.log("skipped:");
   for (const { name, file } of skipped) {
-    const reason = reasons.get(name) ?? reasons.get(name.split(" > ")[0]) ?? "no reason given";
-    console.log(`  ${file}: ${name}: ${reason}`);
+    const note = notes.get(name) ?? notes.get(name.split(" > ")[0]);
+    const where = note?.file.startsWith(`file://${ROOT}`)
+      ? note.file.slice(`file://${ROOT}`.length)
+      : note?.file ?? file;
+    console.log(`  ${where}: ${name}: ${note?.reason ?? "no reason given"}`);
   }
 }
 
