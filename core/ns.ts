@@ -33,6 +33,8 @@ import { NsChan, type Start, walk, Walker } from "./walk.ts";
 export interface Devtab {
   /** A Chan on the root that `#name.spec` names. */
   attach(device: string, req: Req): MaybePromise<Chan>;
+  /** The name spaces that look here, for when a Dev is replaced. */
+  readonly pgrps: Set<Pgrp>;
 }
 
 /** A file that a path named. */
@@ -57,6 +59,7 @@ export class Pgrp {
     this.#root = root;
     this.#base = new Crossing(root.chan, null, null, null);
     this.#table = table;
+    devtab.pgrps.add(this);
   }
 
   /** One more user of the same name space. */
@@ -78,6 +81,7 @@ export class Pgrp {
   /** One user less; the last one takes the mounts with it. */
   close(): void {
     if (--this.#users > 0) return;
+    this.devtab.pgrps.delete(this);
     this.clear();
     this.#base.drop();
     this.#root.drop();
@@ -188,7 +192,7 @@ export class Pgrp {
   async #resolveNames(as: Dev<Chan>, names: string[], req: Req, cross: boolean): Promise<Place> {
     const walker = new Walker(this.#table, as, this.start(req.user), names, req, cross);
     const chan = (await walker.run()).chan as NsChan | null;
-    if (chan === null) throw new Err("ENOENT");
+    if (chan === null) throw walker.failure ?? new Err("ENOENT");
     const base = (chan.way.mount?.held ?? this.#root).source;
     return { chan, source: { root: base.root, names: [...base.names, ...names.slice(walker.crossed)] } };
   }

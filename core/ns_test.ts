@@ -16,6 +16,7 @@ const req = new Req(glenda);
 /** Devs by name. */
 class Tab implements Devtab {
   readonly devs = new Map<string, Dev>();
+  readonly pgrps = new Set<Pgrp>();
   async attach(device: string): Promise<Chan> {
     const dev = this.devs.get(device.slice(1));
     if (!dev) throw new Err("ENODEV", `no such device: ${device}`);

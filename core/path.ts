@@ -76,7 +76,7 @@ export interface Line {
 /**
  * The lines of a text as words. Blanks separate words; `'...'` quotes, `''` in it is a quote, and a quoted newline
  * belongs to its word. A `#` where a line begins makes the line a comment. `expand` is given what is not quoted,
- * to put values in place of variables.
+ * to put values in place of variables. An error's text begins with the number of the line and a colon.
  */
 export function parseLines(text: string, expand: (part: string) => string = (part) => part): Line[] {
   const lines: Line[] = [];
@@ -88,7 +88,7 @@ export function parseLines(text: string, expand: (part: string) => string = (par
       if (" \t\r".includes(text[at])) at++;
       else if (text[at] === "#" && words.length === 0) at = lineEnd(text, at);
       else {
-        const [word, end] = readWord(text, at, expand, first);
+        const [word, end] = atLine(line, () => readWord(text, at, expand));
         for (const c of text.slice(at, end)) if (c === "\n") line++;
         words.push(word);
         at = end;
@@ -106,7 +106,15 @@ function lineEnd(text: string, at: number): number {
   return end < 0 ? text.length : end;
 }
 
-function readWord(text: string, at: number, expand: (part: string) => string, line: number): [string, number] {
+function atLine<T>(line: number, run: () => T): T {
+  try {
+    return run();
+  } catch (thrown) {
+    throw new Err("EINVAL", `${line}: ${thrown instanceof Error ? thrown.message : thrown}`);
+  }
+}
+
+function readWord(text: string, at: number, expand: (part: string) => string): [string, number] {
   let word = "";
   while (at < text.length && !" \t\r\n".includes(text[at])) {
     if (text[at] !== "'") {
@@ -118,7 +126,7 @@ function readWord(text: string, at: number, expand: (part: string) => string, li
     const start = ++at;
     for (;; at += 2) {
       at = text.indexOf("'", at);
-      if (at < 0) throw new Err("EINVAL", `line ${line}: quote without an end`);
+      if (at < 0) throw new Err("EINVAL", "quote without an end");
       if (text[at + 1] !== "'") break;
     }
     word += text.slice(start, at++).replaceAll("''", "'");

@@ -114,6 +114,8 @@ export class Walker {
   #done = 0;
   /** How many names had been walked when the last mount point was met. */
   crossed = 0;
+  /** Why the walk ended before its last name, if that is known. */
+  failure: unknown;
 
   /** With `crossLast` false a mount point that the last name leads to is itself the result. */
   constructor(table: MountTable, as: Dev<Chan>, start: Start, names: string[], req: Req, crossLast = true) {
@@ -296,6 +298,7 @@ export class Walker {
 
   /** The first name that cannot be walked is an error, a later one ends the walk. */
   #fail(thrown: unknown): Walk<Chan> {
+    this.failure = thrown;
     const walk = this.#stop();
     if (this.#done === this.#names.length) walk.qids.pop();
     if (walk.qids.length === 0) throw thrown;

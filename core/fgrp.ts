@@ -1,0 +1,101 @@
+/**
+ * Fgrp: open files by number, which a group of processes shares.
+ *
+ * Layer: core, used by Proc. A file that was dup'ed has one offset under both numbers, as in Plan 9.
+ * See dup(2) and rfork(2) of Plan 9.
+ */
+
+import { Err } from "./err.ts";
+import type { Export } from "./export.ts";
+import type { U64 } from "./p9/types.ts";
+import type { NsChan } from "./walk.ts";
+
+/** Numbers a group may have at once. */
+export const MAX_FDS = 4096;
+
+/** An open file. */
+export class OpenFile {
+  readonly chan: NsChan;
+  readonly files: Export;
+  /** The name by which it was opened, absolute. */
+  readonly path: string;
+  readonly mode: number;
+  offset = 0;
+  /** Where a listing goes on. */
+  cookie: U64 = 0;
+  #users = 1;
+
+  /** Takes `chan` over. */
+  constructor(files: Export, chan: NsChan, path: string) {
+    this.files = files;
+    this.chan = chan;
+    this.path = path;
+    this.mode = chan.mode;
+  }
+
+  hold(): this {
+    this.#users++;
+    return this;
+  }
+
+  async drop(): Promise<void> {
+    if (--this.#users === 0) await this.files.clunk(this.chan);
+  }
+}
+
+/** The open files of a group. */
+export class Fgrp {
+  readonly #files = new Map<number, OpenFile>();
+  #users = 1;
+
+  share(): this {
+    this.#users++;
+    return this;
+  }
+
+  /** A group of its own with the same files under the same numbers, or those of `only`. */
+  copy(only?: readonly number[]): Fgrp {
+    const twin = new Fgrp();
+    for (const [fd, file] of this.#files) {
+      if (!only || only.includes(fd)) twin.#files.set(fd, file.hold());
+    }
+    return twin;
+  }
+
+  /** One user less; the last one closes all files. */
+  async close(): Promise<void> {
+    if (--this.#users > 0) return;
+    await Promise.allSettled([...this.#files.keys()].map((fd) => this.remove(fd)));
+  }
+
+  get(fd: number): OpenFile {
+    const file = this.#files.get(fd);
+    if (!file) throw new Err("EBADF", `file descriptor ${fd} is not open`);
+    return file;
+  }
+
+  entries(): [number, OpenFile][] {
+    return [...this.#files].sort(([a], [b]) => a - b);
+  }
+
+  /** Takes `file` over under the lowest free number, or under `fd`, whose file is closed. */
+  add(file: OpenFile, fd = this.#lowest()): number {
+    if (!Number.isInteger(fd) || fd < 0 || fd >= MAX_FDS) throw new Err("EBADF", `no such file descriptor: ${fd}`);
+    const old = this.#files.get(fd);
+    this.#files.set(fd, file);
+    // Its failure to close is nobody's: the number has a new file.
+    old?.drop().catch(() => {});
+    return fd;
+  }
+
+  async remove(fd: number): Promise<void> {
+    const file = this.get(fd);
+    this.#files.delete(fd);
+    await file.drop();
+  }
+
+  #lowest(): number {
+    for (let fd = 0; fd < MAX_FDS; fd++) if (!this.#files.has(fd)) return fd;
+    throw new Err("EMFILE");
+  }
+}
