@@ -1,0 +1,283 @@
+/**
+ * One plugin in an isolate of its own, as the kernel holds it.
+ *
+ * Layer: core/host, in the kernel isolate; spawn.ts makes these, warden.ts starts the thread, isolate_main.ts and isolate_run.ts run in
+ * it. There are four ways between the two: rings that carry 9P, a port for words of control, a port on which modules
+ * are asked for, and a word in shared memory that is the heartbeat.
+ *
+ * Some deaths give no event (a heap that runs full inside an event handler), so a heart that stands still counts as one.
+ */
+
+import { type Budget, DEFAULT_BUDGET, type Doorbell } from "../ring/doorbell.ts";
+import { revokeRing } from "../ring/spsc.ts";
+import { type PortRef, ringPair, type RingTransport, ringTransport } from "../ring/transport.ts";
+import type { Clock } from "../clock.ts";
+import { Err } from "../err.ts";
+import {
+  clip,
+  type Exit,
+  type ExitReason,
+  type FromPlugin,
+  type Hosted,
+  type Limits,
+  type PluginSpec,
+  textError,
+  type Watch,
+  within,
+} from "./hosted.ts";
+import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
+import { pinThread, threadIds, threadsNamed } from "./threads.ts";
+import { turn } from "./turn.ts";
+import type { FromWarden, ToWarden } from "./warden.ts";
+
+/** How often to look whether a killed thread has gone, and for how long. */
+const GONE_LOOK_MS = 2, GONE_LOOKS = 500;
+/** The error that Deno reports for a full heap. */
+const OUT_OF_MEMORY = "ERR_WORKER_OUT_OF_MEMORY";
+
+/** What is asked of an isolate. */
+export interface IsolateSpec extends PluginSpec {
+  readonly limits?: Partial<Limits>;
+  /** The CPU to pin it on. */
+  readonly cpu?: number;
+  /** Which instance of its name this is; grows with each start. */
+  readonly generation: number;
+  /** Bytes of each of its two rings, a power of two. */
+  readonly ringBytes?: number;
+  /** How long it stays awake for what has not come yet. */
+  readonly budget?: Partial<Budget>;
+  /** Where its lines for the log go. */
+  log(text: string): void;
+}
+
+/** What the thread is given (worker data). */
+export interface IsolateData {
+  readonly id: number;
+  readonly spec: PluginSpec;
+  /** URL of isolate_run.ts. */
+  readonly run: string;
+  readonly names: Readonly<Record<string, string>>;
+  readonly builtins: readonly string[];
+  readonly modules: MessagePort;
+  /** One word, not 0 once the module asked for has been sent. */
+  readonly asked: Int32Array;
+  readonly control: MessagePort;
+  readonly beat: Int32Array;
+  readonly port: PortRef;
+  readonly budget: Budget;
+}
+
+/** What an isolate needs of the kernel side. */
+export interface IsolateHost {
+  readonly id: number;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly watch: Watch;
+  readonly modules: ModuleServer;
+  /** The kernel's own doorbell, if it has one for all its rings. */
+  readonly doorbell?: Doorbell;
+  /** Which walls the warden's thread has. */
+  readonly confinement: string;
+  toWarden(message: ToWarden, transfer?: MessagePort[]): void;
+}
+
+/** A plugin in an isolate. Made by `Warden.spawnIsolate`. */
+export class Isolate implements Hosted {
+  readonly placement = "isolate";
+  readonly name: string;
+  readonly transport: RingTransport;
+  readonly confinement: string;
+  readonly exited: Promise<Exit>;
+  /** Resolves when the plugin serves; rejects with why it does not. */
+  readonly up: Promise<void>;
+  pid = -1;
+
+  readonly #host: IsolateHost;
+  readonly #spec: IsolateSpec;
+  readonly #port: PortRef;
+  readonly #beat = new Int32Array(new SharedArrayBuffer(4));
+  readonly #asked = new Int32Array(new SharedArrayBuffer(4));
+  readonly #control = new MessageChannel();
+  readonly #modules = new MessageChannel();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #up = Promise.withResolvers<void>();
+  readonly #exited = Promise.withResolvers<Exit>();
+  #threadId = -1;
+  /** Why it is about to end, as far as known. */
+  #why: Exit | undefined;
+  #ended = false;
+  #unwatch = () => {};
+
+  constructor(spec: IsolateSpec, host: IsolateHost) {
+    this.name = spec.name;
+    this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB`;
+    this.#spec = spec;
+    this.#host = host;
+    const [mine, theirs] = ringPair({
+      a: { name: "kernel", owner: { id: 1 }, bell: host.doorbell?.ref },
+      b: { name: spec.name, owner: { id: host.id, cpu: spec.cpu } },
+      bytes: spec.ringBytes,
+    });
+    this.#port = mine;
+    const { doorbell, clock } = host;
+    this.transport = ringTransport(mine, { doorbell, budget: spec.budget, turn, monotonic: () => clock.monotonic() });
+    this.exited = this.#exited.promise;
+    this.up = this.#up.promise;
+    this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
+    this.#begin(theirs);
+  }
+
+  get id(): string {
+    return `worker-${this.#threadId}`;
+  }
+
+  beats(): number {
+    return Atomics.load(this.#beat, 0);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#ended) {
+      this.#control.port1.postMessage("stop");
+      await within(this.#host.clock, this.#host.limits.stopMs, Promise.race([this.#stopped.promise, this.exited]));
+    }
+    await this.kill();
+  }
+
+  async kill(): Promise<void> {
+    this.#end("killed", "killed by the kernel");
+    await this.exited;
+  }
+
+  /** What the warden says of this isolate. */
+  fromWarden(message: FromWarden): void {
+    if (message.ev === "started") this.#started(message.threadId);
+    else if (message.ev === "exit") this.#gone();
+    else if (message.code === OUT_OF_MEMORY) {
+      this.#fault("heap", `it reached its heap limit of ${this.#host.limits.heapMb} MiB`);
+    } else this.#fault("crashed", clip(message.text));
+  }
+
+  #begin(port: PortRef): void {
+    const { id, modules, limits, clock, watch } = this.#host, spec = this.#spec;
+    const folder = modules.folderOf(spec.module);
+    this.#serveModules(folder);
+    this.#control.port1.onmessage = ({ data }) => this.#fromPlugin(data);
+    const { name, module, options, reason, hostowner } = spec;
+    const data: IsolateData = {
+      id,
+      spec: { name, module, options, reason, hostowner },
+      run: new URL("./isolate_run.ts", import.meta.url).href,
+      names: modules.names,
+      builtins: ISOLATE_BUILTINS,
+      modules: this.#modules.port2,
+      asked: this.#asked,
+      control: this.#control.port2,
+      beat: this.#beat,
+      port,
+      budget: { ...DEFAULT_BUDGET, ...spec.budget },
+    };
+    this.#unwatch = watch.add(() => this.beats(), Math.max(limits.hangMs, 1), () => this.#silent());
+    within(clock, limits.startMs, this.up).then(
+      () => this.#up.reject(new Err("ETIMEDOUT", `${name}: it did not start in ${limits.startMs} ms`)),
+      () => {},
+    );
+    this.up.catch(() => this.#end("crashed", "it did not start"));
+    this.#host.toWarden({ op: "start", id, source: prologue(), heapMb: limits.heapMb, data }, [
+      data.modules,
+      data.control,
+    ]);
+  }
+
+  #serveModules(folder: string): void {
+    const port = this.#modules.port1;
+    port.onmessage = ({ data }) => {
+      port.postMessage(this.#host.modules.serve({ url: String(data?.url), type: String(data?.type ?? ""), folder }));
+      Atomics.store(this.#asked, 0, 1);
+      Atomics.notify(this.#asked, 0);
+    };
+  }
+
+  #started(threadId: number): void {
+    this.#threadId = threadId;
+    try {
+      this.pid = threadsNamed(this.id)[0]?.tid ?? -1;
+      if (this.#spec.cpu !== undefined && this.pid > 0) pinThread(this.pid, [this.#spec.cpu]);
+    } catch (e) {
+      this.#spec.log(`${this.name}: not pinned: ${(e as Error).message}`);
+    }
+  }
+
+  #fromPlugin(message: FromPlugin): void {
+    if (message?.t === "up") this.#up.resolve();
+    else if (message?.t === "fail") this.#failed(message);
+    else if (message?.t === "log") this.#spec.log(clip(message.text));
+    else if (message?.t === "died") this.#fault("crashed", clip(message.error?.text));
+    else if (message?.t === "stopped") {
+      this.#why ??= { reason: "stopped", text: "stopped as asked" };
+      this.#stopped.resolve();
+    }
+  }
+
+  #failed({ error }: FromPlugin & { t: "fail" }): void {
+    this.#why ??= { reason: "crashed", text: clip(error?.text) };
+    this.#up.reject(textError(error, this.name));
+  }
+
+  /** The heart stands still: the thread is in a loop, or has ended without a word. */
+  #silent(): void {
+    const { hangMs, heapMb } = this.#host.limits;
+    if (this.pid > 0 && !threadIds().includes(this.pid)) {
+      this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
+      this.#gone();
+    } else this.#fault("hung", `no heartbeat for ${hangMs} ms`);
+  }
+
+  #fault(reason: ExitReason, text: string): void {
+    this.#why ??= { reason, text };
+    this.#up.reject(new Err("EIO", `${this.name}: ${text}`));
+    this.#end(reason, text);
+  }
+
+  /** Has the thread ended, unless that is under way. */
+  #end(reason: ExitReason, text: string): void {
+    this.#why ??= { reason, text };
+    if (!this.#ended) this.#host.toWarden({ op: "kill", id: this.#host.id });
+  }
+
+  /** The thread has ended, or is about to. */
+  async #gone(): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#unwatch();
+    this.#why ??= { reason: "gone", text: "it ended without a word" };
+    this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));
+    revokeRing(this.#port.in);
+    revokeRing(this.#port.out);
+    this.transport.close();
+    this.#control.port1.close();
+    this.#modules.port1.close();
+    if (!await this.#threadGone()) this.#spec.log(`${this.name}: its thread ${this.pid} does not end`);
+    this.#exited.resolve(this.#why);
+  }
+
+  async #threadGone(): Promise<boolean> {
+    for (let look = 0; look < GONE_LOOKS; look++) {
+      if (this.pid < 0 || !threadIds().includes(this.pid)) return true;
+      await new Promise<void>((resolve) => this.#host.clock.after(GONE_LOOK_MS, resolve));
+    }
+    return false;
+  }
+}
+
+let prologueUrl: string | undefined;
+
+/** isolate_main.ts as a data: URL, with its one import inside. */
+function prologue(): string {
+  const text = (name: string) => stripTypes(Deno.readTextFileSync(new URL(name, import.meta.url)), name);
+  prologueUrl ??= dataUrl(text("./isolate_main.ts").replace("./module_hooks.ts", dataUrl(text("./module_hooks.ts"))));
+  return prologueUrl;
+}
+
+function dataUrl(source: string): string {
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}

@@ -1,0 +1,61 @@
+/**
+ * The first code that runs in a plugin's isolate: makes it killable, confines what it can import, and goes on with isolate_run.ts.
+ *
+ * Layer: core/host, on the confined side. It comes as a data: URL (isolate.ts makes it), since the thread it runs in can read no
+ * file; its one import is put in the same way. From `hookModules` on, each module is asked of the kernel over a
+ * port, and waited for in shared memory, with a limit.
+ *
+ * The Web Lock that is held for ever is what lets `terminate` end a thread that is in an endless loop: without it Deno
+ * waits for the loop to end. That is how Deno is made, not a promise of it: a test watches it.
+ */
+
+import process from "node:process";
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import { hookModules, type Served } from "./module_hooks.ts";
+import type { IsolateData } from "./isolate.ts";
+
+/** How long the kernel may take to answer for one module. */
+const ASK_TIMEOUT_MS = 5_000;
+
+/** Methods of `process` that harm more than the isolate, for whoever finds a way to the object. */
+const PROCESS_HARM = ["abort", "binding", "dlopen", "exit", "getBuiltinModule", "kill", "_kill", "reallyExit", "stdin"];
+
+const data = workerData as IsolateData;
+const { modules, asked } = data;
+
+/** Deno has the Web Locks, its types do not. */
+interface Locks {
+  request(name: string, held: () => Promise<never>): void;
+}
+
+await new Promise<void>((held) => {
+  (navigator as unknown as { locks: Locks }).locks.request(`ring9 isolate ${data.id}`, () => {
+    held();
+    return new Promise<never>(() => {});
+  });
+});
+
+/** What asking takes, kept from whoever replaces the globals later. */
+const { load, store, wait } = Atomics;
+const post = modules.postMessage.bind(modules);
+
+hookModules({
+  names: data.names,
+  builtins: data.builtins,
+  ask(url, type): Served {
+    store(asked, 0, 0);
+    post({ url, type });
+    if (load(asked, 0) === 0 && wait(asked, 0, 0, ASK_TIMEOUT_MS) === "timed-out") {
+      return { error: `cannot import ${url}: the kernel did not answer in ${ASK_TIMEOUT_MS} ms` };
+    }
+    // deno-lint-ignore no-explicit-any -- node's and the web's MessagePort are one class with two types
+    return receiveMessageOnPort(modules as any)?.message ?? { error: `cannot import ${url}: no answer` };
+  },
+});
+
+for (const name of PROCESS_HARM) {
+  Object.defineProperty(process, name, { value: undefined, configurable: false, writable: false });
+}
+
+const { runIsolate } = await import(data.run) as typeof import("./isolate_run.ts");
+await runIsolate(data);

@@ -1,0 +1,285 @@
+/**
+ * One plugin in a Deno process of its own, as the kernel holds it.
+ *
+ * Layer: core/host, in the kernel isolate; spawn.ts makes these, jail.ts builds the walls, process_main.ts runs in it.
+ * The two speak over the process's standard input and output (frames.ts): inherited, so nobody else can reach them, and no
+ * permission is needed for them. Modules are served over them too, since a Deno process without permissions can still
+ * read any file by `import(path, { with: { type: "text" } })`; what it writes to standard error goes to the log.
+ */
+
+import type { Clock } from "../clock.ts";
+import { Err, toErr } from "../err.ts";
+import type { Transport } from "../p9/transport.ts";
+import { transportPair } from "../p9/transport_pair.ts";
+import { controlFrame, DATA, Deframer, FRAME_HEADER, putHeader } from "./frames.ts";
+import {
+  clip,
+  type Exit,
+  type ExitReason,
+  type FromPlugin,
+  type Hosted,
+  type Limits,
+  type PluginSpec,
+  textError,
+  type Watch,
+  within,
+} from "./hosted.ts";
+import { type Jail, makeJail, type Permissions } from "./jail.ts";
+import type { ModuleServer } from "./modules.ts";
+import { pinThread } from "./threads.ts";
+
+/** Bytes of one DATA frame at the most: as much as a pipe holds. */
+const PIECE_BYTES = 65_536 - FRAME_HEADER;
+/** What is kept of the last words on standard error. */
+const LAST_WORDS = 4096;
+/** V8's words for a full heap. */
+const HEAP_WORDS = /heap out of memory|JavaScript (heap )?out of memory|Reached heap limit/;
+
+/** What is asked of a process. */
+export interface ProcessSpec extends PluginSpec {
+  /** Its manifest's; it has no other. */
+  readonly permissions: Permissions;
+  readonly limits?: Partial<Limits>;
+  /** The CPU to pin it on. */
+  readonly cpu?: number;
+  readonly generation: number;
+  /** Where its lines for the log go, and what it writes to standard error. */
+  log(text: string): void;
+}
+
+/** What a process needs of the kernel side. */
+export interface ProcessHost {
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly watch: Watch;
+  readonly modules: ModuleServer;
+}
+
+/** What the process is told first. */
+export interface ProcessBoot {
+  readonly spec: PluginSpec;
+  readonly names: Readonly<Record<string, string>>;
+}
+
+/** A plugin in a process. Made by `Warden.spawnProcess`. */
+export class PluginProcess implements Hosted {
+  readonly placement = "process";
+  readonly name: string;
+  readonly transport: Transport;
+  readonly exited: Promise<Exit>;
+  /** Resolves when the plugin serves; rejects with why it does not. */
+  readonly up: Promise<void>;
+  pid = -1;
+  confinement = "";
+
+  readonly #spec: ProcessSpec;
+  readonly #host: ProcessHost;
+  /** Our end of the 9P stream: what the process sent is written, what goes to it is read. */
+  readonly #inner: Transport;
+  readonly #up = Promise.withResolvers<void>();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #exited = Promise.withResolvers<Exit>();
+  #stdin: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  #why: Exit | undefined;
+  #beats = 0;
+  /** While we have not taken what it sent, it can not be blamed for silence. */
+  #stalled = false;
+  #ended = false;
+  #lastWords = "";
+
+  constructor(spec: ProcessSpec, host: ProcessHost) {
+    this.name = spec.name;
+    this.#spec = spec;
+    this.#host = host;
+    [this.transport, this.#inner] = transportPair({ remote: `process!${spec.name}` });
+    this.exited = this.#exited.promise;
+    this.up = this.#up.promise;
+    this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
+    this.#run().catch((e) => this.#finish({ reason: "crashed", text: toErr(e).message }, e));
+  }
+
+  get id(): string {
+    return String(this.pid);
+  }
+
+  beats(): number {
+    return this.#stalled ? ++this.#beats : this.#beats;
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#ended) {
+      this.#send("stop").catch(() => {}); // a broken pipe: it is on its way out, which `exited` tells
+      await within(this.#host.clock, this.#host.limits.stopMs, Promise.race([this.#stopped.promise, this.exited]));
+    }
+    await this.kill();
+  }
+
+  async kill(): Promise<void> {
+    this.#end("killed", "killed by the kernel");
+    await this.exited;
+  }
+
+  async #run(): Promise<void> {
+    const { limits, clock, modules, watch } = this.#host, spec = this.#spec;
+    const folder = modules.folderOf(spec.module);
+    const jail = await makeJail({
+      name: spec.name,
+      permissions: spec.permissions,
+      heapMb: limits.heapMb,
+      readable: [`${modules.project}/core`],
+      script: `${modules.project}/core/host/process_main.ts`,
+    });
+    this.confinement = `${jail.walls}, heap ${limits.heapMb} MiB`;
+    try {
+      const child = this.#spawn(jail);
+      const unwatch = watch.add(() => this.beats(), limits.hangMs, () => {
+        this.#end("hung", `no heartbeat for ${limits.hangMs} ms`);
+      });
+      within(clock, limits.startMs, this.up).then(() => {
+        this.#up.reject(new Err("ETIMEDOUT", `${spec.name}: it did not start in ${limits.startMs} ms`));
+      }, () => {});
+      this.up.catch(() => this.#end("crashed", "it did not start"));
+      const { name, module, options, reason, hostowner } = spec;
+      this.#send({ spec: { name, module, options, reason, hostowner }, names: modules.names } satisfies ProcessBoot)
+        .catch(() => {}); // a broken pipe: it has died, which its status tells
+      const [status] = await Promise.all([child.status, this.#receive(child, folder), this.#listen(child)]);
+      unwatch();
+      this.#finish(this.#why ?? this.#verdict(status));
+    } finally {
+      jail.dispose();
+    }
+  }
+
+  #spawn(jail: Jail): Deno.ChildProcess {
+    const child = new Deno.Command(jail.command, {
+      args: jail.args,
+      env: jail.env,
+      clearEnv: true,
+      detached: true, // a process group of its own, which is killed as one
+      cwd: "/",
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.pid = child.pid;
+    this.#stdin = child.stdin.getWriter();
+    if (this.#spec.cpu !== undefined) this.#pin(this.#spec.cpu);
+    this.up.then(() => this.#feed()).catch(() => {}); // it never served
+    if (this.#why) this.#signal(); // killed before it was there
+    return child;
+  }
+
+  #pin(cpu: number): void {
+    try {
+      pinThread(this.pid, [cpu]);
+    } catch (e) {
+      this.#spec.log(`${this.name}: not pinned: ${toErr(e).message}`);
+    }
+  }
+
+  async #send(message: unknown): Promise<void> {
+    await this.#stdin?.write(controlFrame(message));
+  }
+
+  /** Carries 9P to the process. */
+  async #feed(): Promise<void> {
+    const frame = new Uint8Array(FRAME_HEADER + PIECE_BYTES), room = frame.subarray(FRAME_HEADER);
+    try {
+      for (;;) {
+        const count = await this.#inner.read(room);
+        if (count === null) return this.#end("killed", "its transport was closed");
+        putHeader(frame, DATA, count);
+        await this.#stdin!.write(frame.subarray(0, FRAME_HEADER + count));
+      }
+    } catch {
+      // the pipe broke: its status tells why
+    }
+  }
+
+  /** Takes what the process sends until it closes its standard output. */
+  async #receive(child: Deno.ChildProcess, folder: string): Promise<void> {
+    const deframer = new Deframer();
+    try {
+      for await (const bytes of child.stdout) {
+        this.#beats++;
+        for (const piece of deframer.push(bytes)) {
+          if ("control" in piece) this.#fromPlugin(piece.control as FromPlugin, folder);
+          else await this.#take(piece.data);
+        }
+      }
+    } catch (e) {
+      this.#end("crashed", `it broke the pipe's protocol: ${toErr(e).message}`);
+    }
+  }
+
+  async #take(data: Uint8Array): Promise<void> {
+    this.#stalled = true;
+    try {
+      await this.#inner.write(data);
+    } finally {
+      this.#stalled = false;
+    }
+  }
+
+  #fromPlugin(message: FromPlugin, folder: string): void {
+    if (message?.t === "ask") {
+      const answer = this.#host.modules.serve({ url: String(message.url), type: String(message.type), folder });
+      this.#send(answer).catch(() => {}); // as above
+    } else if (message?.t === "up") this.#up.resolve();
+    else if (message?.t === "log") this.#spec.log(clip(message.text));
+    else if (message?.t === "died") this.#why ??= { reason: "crashed", text: clip(message.error?.text) };
+    else if (message?.t === "fail") {
+      this.#why ??= { reason: "crashed", text: clip(message.error?.text) };
+      this.#up.reject(textError(message.error, this.name));
+    } else if (message?.t === "stopped") {
+      this.#why ??= { reason: "stopped", text: "stopped as asked" };
+      this.#stopped.resolve();
+    }
+  }
+
+  /** Standard error: lines for the log, and the last words. */
+  async #listen(child: Deno.ChildProcess): Promise<void> {
+    let line = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#lastWords = (this.#lastWords + text).slice(-LAST_WORDS);
+      const lines = (line + text).split("\n");
+      line = lines.pop()!.slice(-LAST_WORDS);
+      for (const whole of lines) if (whole.trim()) this.#spec.log(clip(whole));
+    }
+    if (line.trim()) this.#spec.log(clip(line));
+  }
+
+  #verdict({ code, signal }: Deno.CommandStatus): Exit {
+    if (HEAP_WORDS.test(this.#lastWords)) {
+      return { reason: "heap", text: `it reached its heap limit of ${this.#host.limits.heapMb} MiB` };
+    }
+    const how = signal ? `ended by ${signal}` : `ended with status ${code}`, words = this.#lastWords.trim();
+    return { reason: code === 0 ? "gone" : "crashed", text: words ? `${how}: ${words}` : how };
+  }
+
+  #end(reason: ExitReason, text: string): void {
+    this.#why ??= { reason, text };
+    if (!this.#ended) this.#signal();
+  }
+
+  /** Kills the whole group. */
+  #signal(): void {
+    if (this.pid < 0) return;
+    try {
+      Deno.kill(-this.pid, "SIGKILL");
+    } catch {
+      // it has gone already
+    }
+  }
+
+  #finish(why: Exit, cause?: unknown): void {
+    if (this.#ended) return;
+    this.#signal(); // what it started and left behind
+    this.#ended = true;
+    this.#up.reject(cause instanceof Err ? cause : new Err("EIO", `${this.name}: ${why.text}`, { cause }));
+    this.#inner.close();
+    this.transport.close();
+    this.#stdin?.abort().catch(() => {}); // closed already
+    this.#exited.resolve(why);
+  }
+}
