@@ -64,7 +64,7 @@ const WANTS: Record<number, number> = { [OREAD]: READ, [OWRITE]: WRITE, [ORDWR]:
 
 /** What a Chan of a tree holds. */
 export interface TreeFile {
-  entry: Entry;
+  entry: TreeEntry;
   /** Of an open file. */
   handle: Handle | undefined;
   /** The names of an open directory, as they were when its listing began. */
@@ -72,18 +72,18 @@ export interface TreeFile {
 }
 
 /** A node at its place in the tree. */
-class Entry {
+export class TreeEntry {
   readonly node: Node;
   readonly name: string;
   /** The root's is itself. */
-  readonly parent: Entry;
+  readonly parent: TreeEntry;
   /** The qid's. */
   readonly path: number;
   /** Opens under way, for files that only one may have open. */
   opens = 0;
-  #children: Map<string, Entry> | undefined;
+  #children: Map<string, TreeEntry> | undefined;
 
-  constructor(node: Node, name: string, parent: Entry | undefined, salt: number) {
+  constructor(node: Node, name: string, parent: TreeEntry | undefined, salt: number) {
     this.node = node;
     this.name = name;
     this.parent = parent ?? this;
@@ -95,7 +95,7 @@ class Entry {
   }
 
   /** The entry of that name, or undefined. */
-  child(name: string, req: Req): MaybePromise<Entry | undefined> {
+  child(name: string, req: Req): MaybePromise<TreeEntry | undefined> {
     const kept = this.#children?.get(name);
     if (kept) return kept;
     if (!(this.node instanceof DirNode)) throw new Err("ENOTDIR");
@@ -103,10 +103,10 @@ class Entry {
     return found instanceof Promise ? found.then((what) => this.#enter(name, what)) : this.#enter(name, found);
   }
 
-  #enter(name: string, what: Described | undefined): Entry | undefined {
+  #enter(name: string, what: Described | undefined): TreeEntry | undefined {
     if (what === undefined) return undefined;
     const owner = this.node as DirNode;
-    const entry = new Entry(nodeOf(what), name, this, owner.salt(name));
+    const entry = new TreeEntry(nodeOf(what), name, this, owner.salt(name));
     if (owner.fixed) (this.#children ??= new Map()).set(name, entry);
     return entry;
   }
@@ -115,7 +115,7 @@ class Entry {
 /** The Dev that `tree` makes. */
 export class Tree extends Dev<TreeFile> {
   readonly name: string;
-  readonly #root: Entry;
+  readonly #root: TreeEntry;
   readonly #hostowner: string;
   readonly #now: () => number;
   readonly #log: (text: string) => void;
@@ -126,7 +126,7 @@ export class Tree extends Dev<TreeFile> {
     const node = nodeOf(root);
     if (!(node instanceof DirNode)) throw new Err("ENOTDIR", "the root of a tree has to be a directory");
     this.name = options.name ?? "tree";
-    this.#root = new Entry(node, "/", undefined, 0);
+    this.#root = new TreeEntry(node, "/", undefined, 0);
     this.#hostowner = options.hostowner ?? "ring9";
     this.#now = () => options.clock?.now() ?? 0;
     this.#log = (text) => options.log?.(text);
@@ -251,14 +251,14 @@ export class Tree extends Dev<TreeFile> {
     return c.aux.handle?.fsync?.(req);
   }
 
-  #chan(entry: Entry, user: User): Chan<TreeFile> {
+  #chan(entry: TreeEntry, user: User): Chan<TreeFile> {
     return new Chan<TreeFile>(this, entry.qid, { entry, handle: undefined, names: undefined }, user);
   }
 
   /** Walks on from `at`, as far as it goes; the first name of all that cannot be walked throws. */
-  #walkOn(c: Chan<TreeFile>, names: string[], at: Entry, qids: Qid[], req: Req): MaybePromise<Walk<TreeFile>> {
+  #walkOn(c: Chan<TreeFile>, names: string[], at: TreeEntry, qids: Qid[], req: Req): MaybePromise<Walk<TreeFile>> {
     while (qids.length < names.length) {
-      let next: MaybePromise<Entry>;
+      let next: MaybePromise<TreeEntry>;
       try {
         next = this.#step(at, names[qids.length], req);
       } catch (thrown) {
@@ -276,7 +276,7 @@ export class Tree extends Dev<TreeFile> {
     return { qids, chan: this.#chan(at, c.user) };
   }
 
-  #step(at: Entry, name: string, req: Req): MaybePromise<Entry> {
+  #step(at: TreeEntry, name: string, req: Req): MaybePromise<TreeEntry> {
     if (!(at.node instanceof DirNode)) throw new Err("ENOTDIR");
     this.#check(at, req.user, EXEC);
     if (name === "..") return at.parent;
@@ -285,7 +285,7 @@ export class Tree extends Dev<TreeFile> {
     return found(next);
   }
 
-  #openEntry(c: Chan<TreeFile>, entry: Entry, mode: number, req: Req): MaybePromise<Chan<TreeFile>> {
+  #openEntry(c: Chan<TreeFile>, entry: TreeEntry, mode: number, req: Req): MaybePromise<Chan<TreeFile>> {
     if (entry.node.mode & DMEXCL && entry.opens > 0) throw new Err("EAGAIN", "exclusive use file already open");
     if (!(entry.node instanceof FileNode)) {
       if ((mode & 3) === OWRITE || (mode & 3) === ORDWR || mode & OTRUNC) throw new Err("EISDIR");
@@ -306,7 +306,7 @@ export class Tree extends Dev<TreeFile> {
     }
   }
 
-  #opened(c: Chan<TreeFile>, entry: Entry, mode: number, handle: Handle): Chan<TreeFile> {
+  #opened(c: Chan<TreeFile>, entry: TreeEntry, mode: number, handle: Handle): Chan<TreeFile> {
     c.aux.entry = entry;
     c.aux.handle = handle;
     c.qid = entry.qid;
@@ -323,7 +323,9 @@ export class Tree extends Dev<TreeFile> {
     }
     if (from >= to) return [];
     const found = names!.slice(from, to).map((name) => entry.child(name, req));
-    const rows = found.some((child) => child instanceof Promise) ? Promise.all(found) : found as (Entry | undefined)[];
+    const rows = found.some((child) => child instanceof Promise)
+      ? Promise.all(found)
+      : found as (TreeEntry | undefined)[];
     return then(rows, (children) => {
       const dirents = children.flatMap((child, i) =>
         child ? [{ dir: this.#dir(child, req.user), next: from + i + 1 }] : []
@@ -333,7 +335,7 @@ export class Tree extends Dev<TreeFile> {
   }
 
   /** What stat tells. The numbers of the asker's own files are the asker's, as names are all that a tree knows. */
-  #dir(entry: Entry, asker: User): Dir {
+  #dir(entry: TreeEntry, asker: User): Dir {
     const node = entry.node;
     const uid = node.uid ?? this.#hostowner, gid = node.gid ?? uid;
     const ms = node.mtimeMs ?? this.#startMs;
@@ -352,7 +354,7 @@ export class Tree extends Dev<TreeFile> {
     });
   }
 
-  #check(entry: Entry, user: User, want: number): void {
+  #check(entry: TreeEntry, user: User, want: number): void {
     const { mode, uid = this.#hostowner, gid = uid } = entry.node;
     let bits = mode & 7;
     if (user.name === uid) bits |= (mode >> 6) & 7;
@@ -361,7 +363,7 @@ export class Tree extends Dev<TreeFile> {
   }
 }
 
-function found(entry: Entry | undefined): Entry {
+function found(entry: TreeEntry | undefined): TreeEntry {
   if (!entry) throw new Err("ENOENT");
   return entry;
 }
@@ -373,7 +375,7 @@ function ended(qids: Qid[], thrown: unknown): Walk<TreeFile> {
 }
 
 /** Counts an open in the file and in the directories above it. */
-function use(entry: Entry): void {
+function use(entry: TreeEntry): void {
   for (let at = entry.parent;; at = at.parent) {
     if (at.node.gone) throw new Err("EIDRM");
     if (at === at.parent) break;
@@ -385,7 +387,7 @@ function use(entry: Entry): void {
   }
 }
 
-function unuse(entry: Entry): void {
+function unuse(entry: TreeEntry): void {
   entry.opens--;
   for (let at = entry.parent;; at = at.parent) {
     at.node.use(-1);

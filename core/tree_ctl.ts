@@ -35,23 +35,27 @@ import {
   then,
 } from "./tree_node.ts";
 
-type Choice<T extends string> = T extends `${infer A}|${infer B}` ? A | Choice<B> : T;
+/** One of the words of `a|b|c`. */
+export type CtlChoice<T extends string> = T extends `${infer A}|${infer B}` ? A | CtlChoice<B> : T;
 
-type Word<W extends string> = W extends `[${infer Inner}]` ? Word<Inner> | undefined
+/** What a word of a pattern is handed over as. */
+export type CtlWord<W extends string> = W extends `[${infer Inner}]` ? CtlWord<Inner> | undefined
   : W extends `${string}...` ? string[]
   : W extends `${string}:${infer Type}` ? (
       Type extends "int" | "number" ? number
         : Type extends `${string}..${string}` ? number
         : Type extends "bool" ? boolean
-        : Type extends `${string}|${string}` ? Choice<Type>
+        : Type extends `${string}|${string}` ? CtlChoice<Type>
         : string
     )
   : string;
 
-type Words<P extends string> = P extends `${infer Head} ${infer Rest}` ? [Word<Head>, ...Words<Rest>] : [Word<P>];
+/** What the words of a pattern are handed over as. */
+export type CtlWords<P extends string> = P extends `${infer Head} ${infer Rest}` ? [CtlWord<Head>, ...CtlWords<Rest>]
+  : [CtlWord<P>];
 
 /** The arguments of a command, by its pattern. */
-export type CtlArgs<P extends string> = P extends `${string} ${infer Rest}` ? Words<Rest> : [];
+export type CtlArgs<P extends string> = P extends `${string} ${infer Rest}` ? CtlWords<Rest> : [];
 
 /** What a command does: a function of its arguments and the request, or that with a line of help. */
 export type Command<P extends string> =

@@ -7,10 +7,22 @@
 
 export { type Ctx, definePlugin, type Plugin, type StartReason } from "./plugin.ts";
 export { checkOptions, type Manifest, parseManifest, type Permissions, type Placement } from "./manifest.ts";
-export { Tree, tree, type TreeOptions } from "../tree.ts";
+export type { Json } from "./json.ts";
+export type { Schema, TypeName } from "./schema.ts";
+export { Tree, tree, TreeEntry, type TreeFile, type TreeOptions } from "../tree.ts";
 export { clone, type Cloned, type CloneSpec, dir, dynamic, type DynamicSpec } from "../tree_dir.ts";
 export { file, type FileSpec, json, MAX_COLLECT_BYTES, raw, type RawSpec, value } from "../tree_file.ts";
-export { type Command, ctl, type CtlArgs, CtlFile, type CtlSpec, tokenize } from "../tree_ctl.ts";
+export {
+  type Command,
+  ctl,
+  type CtlArgs,
+  type CtlChoice,
+  CtlFile,
+  type CtlSpec,
+  type CtlWord,
+  type CtlWords,
+  tokenize,
+} from "../tree_ctl.ts";
 export { event, EventFile, type EventSpec, MAX_QUEUED_EVENTS } from "../tree_event.ts";
 export { appendLog, LogFile, type LogSpec } from "../tree_log.ts";
 export {
@@ -29,4 +41,15 @@ export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
 export { type Code, Err, toErr } from "../err.ts";
 export type { Clock } from "../clock.ts";
 export { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../p9/types.ts";
-export { type Dir, type Dirent, makeDir, type MaybePromise, type Qid, type Statfs, type Wstat } from "../p9/types.ts";
+export {
+  type Dir,
+  type Dirent,
+  type Flock,
+  makeDir,
+  type MaybePromise,
+  type Qid,
+  type SetTime,
+  type Statfs,
+  type U64,
+  type Wstat,
+} from "../p9/types.ts";
