@@ -19,6 +19,7 @@ import { Held } from "./mount.ts";
 import { type Devtab, Pgrp } from "./ns.ts";
 import { NONUNAME, ORDWR } from "./p9/types.ts";
 import { quote } from "./path.ts";
+import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
 import { Service, Services } from "./services.ts";
 
@@ -59,6 +60,10 @@ export class Kernel implements Devtab, ProcHost {
   readonly connections = new Set<Endpoint>();
   /** Counters of parts of the system, by name. */
   readonly stats = new Map<string, () => Stats>();
+  /** Texts about parts of the system, by name: the files of /sys that others fill. */
+  readonly reports = new Map<string, () => string>();
+  /** Who loads plugins, once there is one. */
+  supervisor: Supervisor | null = null;
   readonly #devs = new Map<string, Dev>();
   /** Devs that are gone from a name, until it has a Dev again. */
   readonly #gone = new Map<string, Instance[]>();
@@ -73,6 +78,11 @@ export class Kernel implements Devtab, ProcHost {
     this.log = new Kmesg(options.clock);
     this.#dial = options.dial;
     this.#over = options.over;
+  }
+
+  /** The text of a report; empty when nobody fills it. */
+  report(name: string): string {
+    return this.reports.get(name)?.() ?? "";
   }
 
   // Devs.

@@ -1,0 +1,286 @@
+/**
+ * Supervisor: the plugins of a running system: loads, unloads, reloads and restarts them.
+ *
+ * Layer: core/plugin, above the kernel and below the plugin `sys`, which is its face. It opens nothing of the host:
+ * reading manifests and starting code are handed in (`PluginHost`), so that the placements are none of its business.
+ *
+ * What holds always:
+ * - An instance has one name, under which its Dev is `#name`, and one generation at a time. A new generation is up
+ *   before the old one is taken away; when it does not come up the old one stays.
+ * - It never waits for a plugin without a limit, and one plugin's failure changes nothing for another.
+ * - What is asked of one instance is done in the order it was asked.
+ *
+ * See `docs/plugins.md` for the life of a plugin; jefe of Hubris and the RS of MINIX 3 are its models.
+ */
+
+import type { Dev } from "../dev.ts";
+import { Err, toErr } from "../err.ts";
+import type { Kernel } from "../kernel.ts";
+import { MAFTER } from "../mount.ts";
+import type { MaybePromise } from "../p9/types.ts";
+import type { ImagePlugin } from "./image.ts";
+import { checkOptions, type Manifest, type Placement } from "./manifest.ts";
+import type { StartReason } from "./plugin.ts";
+
+/** The first pause before a plugin that died is started again, milliseconds; it doubles each time. */
+const FIRST_BACKOFF_MS = 100;
+/** The longest such pause. */
+const MAX_BACKOFF_MS = 30_000;
+
+/** A plugin's folder, read. */
+export interface PluginFiles {
+  manifest: Manifest;
+  /** URL of its module. */
+  module: string;
+  /** The text of its plugin.json. */
+  manifestText: string;
+  /** Its manual page, empty when it has none. */
+  man: string;
+}
+
+/** What is to be started. */
+export interface StartSpec {
+  name: string;
+  module: string;
+  manifest: Manifest;
+  placement: Placement;
+  options: Record<string, unknown>;
+  cpu?: number;
+  generation: number;
+  reason: StartReason;
+  log(text: string): void;
+}
+
+/** A plugin that has been started, wherever it runs. */
+export interface StartedPlugin {
+  readonly dev: Dev;
+  /** What runs it: `worker-3`, `pid 4711`, `kernel`. */
+  readonly id: string;
+  /** Which walls stand around it. */
+  readonly confinement: string;
+  /** Resolves with why, when it is gone without having been asked to go. */
+  readonly died?: Promise<string>;
+  /** Asks it to stop; within its time, then by force. */
+  stop(): Promise<void>;
+  /** Numbers for its stats file. */
+  stats(): Record<string, number | string>;
+}
+
+/** What the supervisor needs of the host. */
+export interface PluginHost {
+  /** Reads the plugin of a folder: a name in `plugins/`, or a path. */
+  read(plugin: string): MaybePromise<PluginFiles>;
+  /** Starts it. */
+  start(spec: StartSpec): Promise<StartedPlugin>;
+}
+
+/** Where an instance stands. */
+export type PluginState = "starting" | "up" | "stopping" | "restarting" | "failed";
+
+/** One plugin under its name. */
+export class PluginInstance {
+  readonly name: string;
+  entry: ImagePlugin;
+  files: PluginFiles;
+  placement: Placement;
+  state: PluginState = "starting";
+  generation = 0;
+  /** Milliseconds that its last start took. */
+  startMs = 0;
+  /** Monotonic milliseconds when it came up. */
+  upSinceMs = 0;
+  restarts = 0;
+  /** Why it is not up, or why it was last restarted. */
+  error = "";
+  started: StartedPlugin | null = null;
+  /** Monotonic times of its last deaths. */
+  deaths: number[] = [];
+  /** The end of what has been asked of it. */
+  queue: Promise<unknown> = Promise.resolve();
+
+  constructor(entry: ImagePlugin, files: PluginFiles) {
+    this.name = entry.as;
+    this.entry = entry;
+    this.files = files;
+    this.placement = entry.placement ?? files.manifest.placement;
+  }
+}
+
+/** All plugins of a system. */
+export class Supervisor {
+  readonly #kernel: Kernel;
+  readonly #host: PluginHost;
+  readonly #instances = new Map<string, PluginInstance>();
+  #closed = false;
+
+  constructor(kernel: Kernel, host: PluginHost) {
+    this.#kernel = kernel;
+    this.#host = host;
+  }
+
+  /** The instances by name, in the order in which they were loaded. */
+  list(): PluginInstance[] {
+    return [...this.#instances.values()];
+  }
+
+  get(name: string): PluginInstance | undefined {
+    return this.#instances.get(name);
+  }
+
+  /** Loads a plugin and registers its Dev as `#name`. Throws why it can not be; then nothing has changed. */
+  async load(entry: Omit<ImagePlugin, "as"> & { as?: string }): Promise<PluginInstance> {
+    const files = await this.#host.read(entry.plugin);
+    const inst = new PluginInstance({ ...entry, as: entry.as ?? files.manifest.name }, files);
+    if (this.#instances.has(inst.name)) {
+      throw new Err("EEXIST", `plugin ${inst.name} is loaded already (try: load ${entry.plugin} as OTHER)`);
+    }
+    this.#instances.set(inst.name, inst);
+    try {
+      return await this.#inTurn(inst, async () => {
+        await this.#start(inst, files, "fresh");
+        return inst;
+      });
+    } catch (e) {
+      this.#instances.delete(inst.name);
+      throw e;
+    }
+  }
+
+  /** Binds a plugin's tree where its manifest says that it serves, in the first proc's name space; answers where. */
+  async show(inst: PluginInstance): Promise<string[]> {
+    const init = this.#kernel.procs.get(1);
+    const shown: string[] = [];
+    for (const path of inst.files.manifest.serves) {
+      try {
+        await init?.bind(`#${inst.name}`, path, MAFTER);
+        shown.push(path);
+      } catch (e) {
+        this.#kernel.log.print(`${inst.name}: not bound at ${path}: ${toErr(e).message}`);
+      }
+    }
+    return shown;
+  }
+
+  /** Takes a plugin away. With open files EBUSY, unless forced: then they answer an error. */
+  unload(name: string, options: { force?: boolean } = {}): Promise<void> {
+    const inst = this.#mustHave(name);
+    return this.#inTurn(inst, async () => {
+      if (this.#kernel.device(name)) this.#kernel.unregister(name, options);
+      inst.state = "stopping";
+      this.#instances.delete(name);
+      const { started } = inst;
+      inst.started = null;
+      await started?.stop();
+      this.#kernel.log.print(`${name}: unloaded`);
+    });
+  }
+
+  /** Starts new code, read afresh from disk, and puts it in the old one's place. When it does not start the old one stays. */
+  reload(name: string, change: Partial<Pick<ImagePlugin, "placement" | "options" | "cpu">> = {}): Promise<void> {
+    const inst = this.#mustHave(name);
+    return this.#inTurn(inst, async () => {
+      const files = await this.#host.read(inst.entry.plugin);
+      const { entry, placement } = inst;
+      inst.entry = { ...entry, ...change };
+      inst.placement = inst.entry.placement ?? files.manifest.placement;
+      try {
+        await this.#start(inst, files, "upgrade");
+      } catch (e) {
+        Object.assign(inst, { entry, placement });
+        throw e;
+      }
+    });
+  }
+
+  /** Stops a plugin and starts the same code again. */
+  restart(name: string): Promise<void> {
+    const inst = this.#mustHave(name);
+    return this.#inTurn(inst, () => this.#start(inst, inst.files, "restart"));
+  }
+
+  /** Stops all, the last loaded first. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const inst of this.list().reverse()) {
+      await inst.started?.stop().catch((e) => this.#kernel.log.print(`${inst.name}: stop: ${toErr(e).message}`));
+    }
+  }
+
+  #mustHave(name: string): PluginInstance {
+    const inst = this.#instances.get(name);
+    if (inst) return inst;
+    throw new Err("ENOENT", `no plugin is called ${name} (loaded: ${[...this.#instances.keys()].join(" ")})`);
+  }
+
+  /** Does `work` after what was asked of the instance before. */
+  #inTurn<T>(inst: PluginInstance, work: () => Promise<T>): Promise<T> {
+    const done = inst.queue.then(work, work);
+    inst.queue = done.catch(() => {});
+    return done;
+  }
+
+  /** Brings up a new generation, switches to it, and lets the old one go. */
+  async #start(inst: PluginInstance, files: PluginFiles, reason: StartReason): Promise<void> {
+    const { clock, log } = this.#kernel;
+    const { name, entry, placement, state } = inst;
+    const old = inst.started;
+    const begun = clock.monotonic();
+    inst.state = old ? state : "starting";
+    const options = checkOptions(files.manifest, entry.options);
+    const generation = inst.generation + 1;
+    const print = (text: string) => log.print(`${name}: ${text}`);
+    try {
+      const { cpu } = entry, { manifest, module } = files;
+      const spec = { name, module, manifest, placement, options, cpu, generation, reason, log: print };
+      const started = await this.#host.start(spec);
+      await this.#switchTo(inst, started);
+      Object.assign(inst, { files, generation, started, state: "up", upSinceMs: clock.monotonic() });
+      inst.startMs = inst.upSinceMs - begun;
+      started.died?.then((why) => this.#died(inst, started, why));
+    } catch (e) {
+      if (!old) inst.error = toErr(e).message;
+      throw e;
+    }
+    print(`${reason === "fresh" ? "loaded" : reason + "ed"}, ${placement}, generation ${generation}`);
+    await old?.stop().catch((e) => print(`the old generation did not stop: ${toErr(e).message}`));
+  }
+
+  async #switchTo(inst: PluginInstance, started: StartedPlugin): Promise<void> {
+    try {
+      if (!this.#kernel.device(inst.name)) await this.#kernel.register(inst.name, started.dev);
+      else await this.#kernel.replace(inst.name, started.dev, `plugin ${inst.name} was replaced`);
+    } catch (e) {
+      await started.stop();
+      throw e;
+    }
+  }
+
+  /** A plugin that went by itself is started again, each time after a longer pause, until it dies too often. */
+  async #died(inst: PluginInstance, started: StartedPlugin, why: string): Promise<void> {
+    if (this.#closed || inst.started !== started) return;
+    const { clock, log } = this.#kernel;
+    const { mode, intensity: [most, seconds] } = inst.files.manifest.restart;
+    inst.error = why;
+    inst.started = null;
+    log.print(`${inst.name}: died: ${why}`);
+    const now = clock.monotonic();
+    inst.deaths = [...inst.deaths.filter((at) => now - at < seconds * 1000), now];
+    if (mode === "temporary" || inst.deaths.length > most) return this.#giveUp(inst, why);
+    inst.state = "restarting";
+    inst.restarts++;
+    const pauseMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (inst.deaths.length - 1));
+    await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
+    if (this.#closed || this.#instances.get(inst.name) !== inst || inst.started) return;
+    try {
+      await this.#inTurn(inst, () => this.#start(inst, inst.files, "restart"));
+    } catch (e) {
+      this.#giveUp(inst, toErr(e).message);
+    }
+  }
+
+  #giveUp(inst: PluginInstance, why: string): void {
+    inst.state = "failed";
+    inst.error = why;
+    this.#kernel.log.print(`${inst.name}: given up: ${why} (try: echo restart >/sys/plugins/${inst.name}/ctl)`);
+  }
+}
