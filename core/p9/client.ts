@@ -285,6 +285,7 @@ export class Client {
     signal?.addEventListener("abort", cut, { once: true });
     if (signal?.aborted) cut();
     this.rpc.flushAll(Tread);
+    (await this.#root?.catch(() => null))?.discard();
     await this.rpc.drain();
     signal?.removeEventListener("abort", cut);
     this.rpc.close();
