@@ -6,6 +6,7 @@
  * whose name and type say all needs none (style: a comment says what the code cannot).
  */
 
+import { globSync } from "node:fs";
 import { deno, type Outcome, plain, ROOT, RUN_FLAGS } from "./flags.ts";
 
 interface Step {
@@ -29,16 +30,8 @@ function isMember(fault: string): boolean {
 
 /** The files of the repository with a doc comment that holds an example. */
 function filesWithExamples(): string[] {
-  const listed = new Deno.Command("git", { args: ["ls-files", "-co", "--exclude-standard", "*.ts"], cwd: ROOT })
-    .outputSync();
-  const files = new TextDecoder().decode(listed.stdout).split("\n").filter((file) => file !== "");
-  return files.filter((file) => {
-    try {
-      return / \* ```ts/.test(Deno.readTextFileSync(ROOT + file));
-    } catch {
-      return false; // listed, but deleted meanwhile
-    }
-  });
+  const files = globSync("{mod.ts,{core,devices,fs,net,plugins,examples}/**/*.ts}", { cwd: ROOT });
+  return files.filter((file) => / \* ```ts/.test(Deno.readTextFileSync(ROOT + file))).sort();
 }
 
 async function lintDocs(): Promise<Outcome> {
