@@ -30,6 +30,7 @@ export class Req {
   readonly user: User;
   #abort: AbortController | undefined;
   #flushed = false;
+  #onFlush: (() => void)[] | undefined;
 
   constructor(user: User) {
     this.user = user;
@@ -49,10 +50,22 @@ export class Req {
     return this.#abort.signal;
   }
 
+  /**
+   * Calls `fn` when the request is flushed, at once if it was. For those who find `signal` too dear; there is no taking
+   * back, so `fn` does nothing when its work is done.
+   */
+  onFlush(fn: () => void): void {
+    if (this.#flushed) fn();
+    else if (this.#onFlush) this.#onFlush.push(fn);
+    else this.#onFlush = [fn];
+  }
+
   /** Gives the request up: what blocks on it ends with EINTR. */
   flush(): void {
+    if (this.#flushed) return;
     this.#flushed = true;
     this.#abort?.abort(new Err("EINTR"));
+    for (const fn of this.#onFlush ?? []) fn();
   }
 }
 
