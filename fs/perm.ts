@@ -1,5 +1,5 @@
 /**
- * Permissions: who may do what to a file, and what bits a new file gets.
+ * Permissions: who may do what to a file. (What bits a new one gets is `createPerm` of core/p9/mode.ts.)
  *
  * Layer: fs, a leaf, pure. Two users are the same when their numbers are, or, where one has none, their names.
  * Nobody is privileged here: whoever serves the tree lets its root pass before it asks.
@@ -7,7 +7,7 @@
  * See intro(5) and open(5) of Plan 9, path_resolution(7) and inode(7) of Linux.
  */
 
-import { DMDIR, DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OTRUNC, OWRITE } from "../core/p9/types.ts";
+import { DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OTRUNC, OWRITE } from "../core/p9/types.ts";
 
 /** Permission bits, as in the lowest three of a mode. */
 export const AREAD = 4, AWRITE = 2, AEXEC = 1;
@@ -49,12 +49,6 @@ export function openWants(mode: number): number {
   const how = mode & 3;
   const want = how === OWRITE ? AWRITE : how === ORDWR ? AREAD | AWRITE : how === OEXEC ? AEXEC : AREAD;
   return mode & OTRUNC ? want | AWRITE : want;
-}
-
-/** The mode of a file made with `perm` in a directory of mode `dirMode`: the directory's permissions bound it. */
-export function createPerm(perm: number, dirMode: number): number {
-  const keep = perm & DMDIR ? ~0o777 | (dirMode & 0o777) : ~0o666 | (dirMode & 0o666);
-  return (perm & keep) >>> 0;
 }
 
 /** The mode after someone without privilege wrote to the file or its owner changed: no setuid, no effective setgid. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { DMDIR, DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OREAD, OTRUNC, OWRITE } from "../core/p9/types.ts";
-import { AEXEC, AREAD, AWRITE, createPerm, openWants, permits, withoutSetid } from "./perm.ts";
+import { DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OREAD, OTRUNC, OWRITE } from "../core/p9/types.ts";
+import { AEXEC, AREAD, AWRITE, openWants, permits, withoutSetid } from "./perm.ts";
 
 const file = { mode: 0o741, uid: "ken", nuid: 1, gid: "dev", ngid: 2 };
 
@@ -25,11 +25,6 @@ Deno.test("open modes ask for what they do", () => {
     AREAD | AWRITE,
   ]];
   for (const [mode, want] of cases) assert.equal(openWants(mode), want);
-});
-
-Deno.test("a directory's permissions bound those of what is made in it", () => {
-  assert.equal(createPerm(0o777, 0o750), 0o751);
-  assert.equal(createPerm(DMDIR | 0o777, DMDIR | 0o750), (DMDIR | 0o750) >>> 0);
 });
 
 Deno.test("setgid without group execution is a lock mark, and stays", () => {

@@ -36,9 +36,10 @@ import {
   type U64,
   type Wstat,
 } from "../../core/p9/types.ts";
+import { createPerm } from "../../core/p9/mode.ts";
 import { utf8Length } from "../../core/p9/utf8.ts";
 import { checkName } from "../../fs/name.ts";
-import { AEXEC, AWRITE, createPerm, isOwner, openWants, permits, withoutSetid } from "../../fs/perm.ts";
+import { AEXEC, AWRITE, isOwner, openWants, permits, withoutSetid } from "../../fs/perm.ts";
 import { type Entry, type Id, type Node, type RamLimits, RamTree } from "../../fs/ram.ts";
 import { MAX_SIZE } from "../../fs/ram_data.ts";
 import { applyWstat } from "./wstat.ts";
