@@ -1,0 +1,247 @@
+/**
+ * The block cache: blocks in memory by number, bounded, and `Miss`, by which code that runs synchronously meets a disk
+ * that does not.
+ *
+ * Layer: fs/ext2, above the port. An operation is plain synchronous code over cached blocks. When it needs a block that
+ * is not there, a port that answers at once just fills it; one that answers later makes `get` throw a `Miss`, and
+ * whoever runs the operation waits for it and runs the operation again from its start (volume.ts).
+ *
+ * What holds always: a dirty or pinned block is never evicted, and nothing is evicted while an operation runs, so that
+ * references to a Buf are good until the operation ends. Block numbers given to `get` lie inside the volume.
+ */
+
+import { Err } from "../../core/err.ts";
+import type { BlockPort } from "../block_port.ts";
+
+/** Thrown where an operation has to wait for the disk; it is run again when `ready` resolves. */
+export class Miss {
+  readonly ready: Promise<unknown>;
+  constructor(ready: Promise<unknown>) {
+    this.ready = ready;
+  }
+}
+
+/** A block in memory. */
+export class Buf {
+  readonly no: number;
+  readonly data: Uint8Array;
+  readonly view: DataView;
+  /** Differs from the disk. */
+  dirty = false;
+  /** May be written before all else: file data, or a block that nothing on the disk points to yet. */
+  early = false;
+  /** Read or changed since the last sweep. */
+  used = true;
+  /** Whoever parses this block has found it sound. */
+  checked = false;
+  pins = 0;
+
+  constructor(no: number, data: Uint8Array) {
+    this.no = no;
+    this.data = data;
+    this.view = new DataView(data.buffer, data.byteOffset, data.length);
+  }
+}
+
+/** Blocks that one read-ahead fetches at the most, bytes. */
+const READ_AHEAD_BYTES = 128 << 10;
+/** A cache has at least so many blocks, or no operation could be sure of the ones that it needs. */
+const MIN_BLOCKS = 64;
+const SPARE_BLOCKS = 256;
+
+export class BlockCache {
+  readonly blockSize: number;
+  readonly dirty = new Set<Buf>();
+  readonly #port: BlockPort;
+  readonly #blocksCount: number;
+  readonly #limit: number;
+  readonly #bufs = new Map<number, Buf>();
+  readonly #loading = new Map<number, Promise<void>>();
+  readonly #spare: Uint8Array[] = [];
+
+  constructor(port: BlockPort, geometry: { blockSize: number; blocksCount: number; cacheBytes: number }) {
+    this.#port = port;
+    this.blockSize = geometry.blockSize;
+    this.#blocksCount = geometry.blocksCount;
+    this.#limit = Math.max(MIN_BLOCKS, Math.floor(geometry.cacheBytes / geometry.blockSize));
+  }
+
+  /** Blocks held. */
+  get size(): number {
+    return this.#bufs.size;
+  }
+
+  /** True when so much is dirty that it should be written before more is made dirty. */
+  get crowded(): boolean {
+    return this.dirty.size * 2 > this.#limit;
+  }
+
+  /** The block, if it is here. */
+  peek(no: number): Buf | undefined {
+    return this.#bufs.get(no);
+  }
+
+  /** The block; read if it is not here. Throws Miss, or EIO. */
+  get(no: number): Buf {
+    const buf = this.#bufs.get(no);
+    if (buf !== undefined) {
+      buf.used = true;
+      return buf;
+    }
+    return this.#load(no);
+  }
+
+  /** The block as it will be once the caller has filled all of it: zeros, without a read. */
+  blank(no: number): Buf {
+    const old = this.#bufs.get(no);
+    if (old) {
+      old.data.fill(0);
+      old.checked = false;
+      old.used = true;
+      return old;
+    }
+    return this.#insert(no, this.#array(true));
+  }
+
+  /** Marks a block as changed. */
+  mark(buf: Buf, early: boolean): void {
+    if (!buf.dirty) {
+      buf.dirty = true;
+      buf.early = early;
+      this.dirty.add(buf);
+    }
+  }
+
+  /** Marks a block as written. */
+  clean(buf: Buf): void {
+    buf.dirty = false;
+    buf.early = false;
+    this.dirty.delete(buf);
+  }
+
+  /** Forgets a block, changed or not: it was freed, or its making was undone. */
+  drop(no: number): void {
+    const buf = this.#bufs.get(no);
+    if (!buf) return;
+    if (buf.dirty) this.clean(buf);
+    this.#bufs.delete(no);
+  }
+
+  /** Sees that `count` blocks from `no` are here, in as few reads as may be; throws Miss when that takes time. */
+  prefetch(no: number, count: number): void {
+    const most = Math.max(1, Math.floor(READ_AHEAD_BYTES / this.blockSize));
+    let pending: Promise<unknown> | undefined;
+    for (let at = no; at < no + count;) {
+      if (this.#bufs.has(at) || this.#loading.has(at)) {
+        at++;
+        continue;
+      }
+      let run = 1;
+      while (run < most && at + run < no + count && !this.#bufs.has(at + run) && !this.#loading.has(at + run)) run++;
+      pending = this.#loadRun(at, run) ?? pending;
+      at += run;
+    }
+    if (pending) throw new Miss(pending);
+  }
+
+  /** Brings the cache back under its limit. Only between operations. */
+  trim(): void {
+    if (this.#bufs.size <= this.#limit) return;
+    const target = this.#limit - (this.#limit >> 3);
+    for (let round = 0; round < 2 && this.#bufs.size > target; round++) {
+      for (const [no, buf] of this.#bufs) {
+        if (this.#bufs.size <= target) break;
+        if (buf.dirty || buf.pins > 0) continue;
+        if (buf.used && round === 0) buf.used = false;
+        else {
+          this.#bufs.delete(no);
+          if (this.#spare.length < SPARE_BLOCKS) this.#spare.push(buf.data);
+        }
+      }
+    }
+  }
+
+  /** Writes blocks, neighbours together. The blocks stay dirty; answers a promise where the port does. */
+  async writeAll(bufs: Iterable<Buf>): Promise<void> {
+    for (const [data, offset] of this.#runs(bufs)) await this.#port.write(data, offset);
+  }
+
+  /** `writeAll` on a port that answers at once; a promise is handed back as soon as the port gives one. */
+  write(bufs: Iterable<Buf>): Promise<void> | undefined {
+    const runs = this.#runs(bufs);
+    for (let next = runs.next(); !next.done; next = runs.next()) {
+      const pending = this.#port.write(next.value[0], next.value[1]);
+      if (pending) return pending.then(() => this.#finish(runs));
+    }
+  }
+
+  async #finish(runs: Generator<[Uint8Array, number]>): Promise<void> {
+    for (const [data, offset] of runs) await this.#port.write(data, offset);
+  }
+
+  *#runs(bufs: Iterable<Buf>): Generator<[Uint8Array, number]> {
+    const sorted = [...bufs].sort((a, b) => a.no - b.no), size = this.blockSize;
+    const most = Math.max(1, Math.floor((1 << 20) / size));
+    let staging: Uint8Array | undefined;
+    for (let i = 0; i < sorted.length;) {
+      let run = 1;
+      while (run < most && i + run < sorted.length && sorted[i + run].no === sorted[i].no + run) run++;
+      if (run === 1) yield [sorted[i].data, sorted[i].no * size];
+      else {
+        staging ??= new Uint8Array(most * size);
+        for (let k = 0; k < run; k++) staging.set(sorted[i + k].data, k * size);
+        yield [staging.subarray(0, run * size), sorted[i].no * size];
+      }
+      i += run;
+    }
+  }
+
+  #load(no: number): Buf {
+    if (!(no >= 0 && no < this.#blocksCount)) throw new Err("EIO", `ext2: block ${no} is outside of the volume`);
+    const loading = this.#loading.get(no);
+    if (loading) throw new Miss(loading);
+    const data = this.#array(false);
+    const pending = this.#port.read(data, no * this.blockSize);
+    if (!pending) return this.#insert(no, data);
+    throw new Miss(this.#await(no, 1, data, pending));
+  }
+
+  #loadRun(no: number, count: number): Promise<void> | undefined {
+    const end = Math.min(no + count, this.#blocksCount), size = this.blockSize;
+    if (end <= no) throw new Err("EIO", `ext2: block ${no} is outside of the volume`);
+    const data = new Uint8Array((end - no) * size);
+    const pending = this.#port.read(data, no * size);
+    if (pending) return this.#await(no, end - no, data, pending);
+    for (let i = 0; i < end - no; i++) this.#insert(no + i, data.slice(i * size, (i + 1) * size));
+  }
+
+  #await(no: number, count: number, data: Uint8Array, pending: Promise<void>): Promise<void> {
+    const size = this.blockSize;
+    const done = pending.then(
+      () => {
+        for (let i = 0; i < count; i++) {
+          this.#loading.delete(no + i);
+          if (!this.#bufs.has(no + i)) this.#insert(no + i, count === 1 ? data : data.slice(i * size, (i + 1) * size));
+        }
+      },
+      (error) => {
+        for (let i = 0; i < count; i++) this.#loading.delete(no + i);
+        throw error;
+      },
+    );
+    for (let i = 0; i < count; i++) this.#loading.set(no + i, done);
+    return done;
+  }
+
+  #insert(no: number, data: Uint8Array): Buf {
+    const buf = new Buf(no, data);
+    this.#bufs.set(no, buf);
+    return buf;
+  }
+
+  #array(zero: boolean): Uint8Array {
+    const spare = this.#spare.pop();
+    if (!spare) return new Uint8Array(this.blockSize);
+    return zero ? spare.fill(0) : spare;
+  }
+}

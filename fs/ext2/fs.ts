@@ -1,0 +1,506 @@
+/**
+ * Ext2: an ext2 (or, to read, ext3 or ext4) file system over a block port, by inode numbers.
+ *
+ * Layer: fs/ext2, the front. What a caller needs is here and in mkfs.ts; dev.ts serves it as a tree of files.
+ *
+ * What holds always: every operation answers at once where the port does, else with a promise. An operation that throws
+ * has changed nothing (a long write may have been done in part, and says how far). Changes are in memory until `sync`,
+ * or until much has gathered; the order in which they reach the disk is commit.ts's. Permissions are the caller's to
+ * check. Whoever keeps a file without a name `hold`s it first, and `release`s it later.
+ *
+ * What it does not do: write extents, checksums, journals, inline data: such volumes are read only, `whyReadOnly` says
+ * why. A journal that was not replayed is replayed in memory for the reader.
+ */
+
+import { Err } from "../../core/err.ts";
+import type { MaybePromise } from "../../core/p9/types.ts";
+import { decodeUtf8 } from "../../core/p9/utf8.ts";
+import type { BlockPort } from "../block_port.ts";
+import { mapRun } from "./blockmap.ts";
+import { commit, markClean } from "./commit.ts";
+import { type Entry, list, lookup } from "./dir.ts";
+import { isFastSymlink, readFile, shrink, stamp, truncate, WRITE_STEP_BYTES, writeFile } from "./file.ts";
+import { loadGroups } from "./group.ts";
+import { inlineData } from "./inline.ts";
+import { ATIME, CRTIME, CTIME, type Inode, MTIME, type Time } from "./inode.ts";
+import {
+  FAST_SYMLINK_BYTES,
+  FL_APPEND,
+  FL_IMMUTABLE,
+  FL_USER_SETTABLE,
+  IN,
+  INCOMPAT,
+  ROOT_INO,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFMT,
+  SB,
+  SUPER_OFFSET,
+  VALID_FS,
+} from "./layout.ts";
+import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
+import { parseSuperblock, whyReadOnly } from "./superblock.ts";
+import { Volume, type VolumeOptions } from "./volume.ts";
+import { getXattr, listXattrs, setXattr } from "./xattr.ts";
+
+export type { Entry, Make, Time };
+
+/** What stat tells. */
+export interface Stat {
+  ino: number;
+  /** st_mode: type and permissions. */
+  mode: number;
+  links: number;
+  uid: number;
+  gid: number;
+  /** Bytes. */
+  size: number;
+  /** Units of 512 bytes in use. */
+  blocks: number;
+  /** Inode flags (immutable, append only ...), as chattr(1) sets them. */
+  flags: number;
+  generation: number;
+  /** Of a device. */
+  major: number;
+  minor: number;
+  atime: number;
+  atimeNsec: number;
+  mtime: number;
+  mtimeNsec: number;
+  ctime: number;
+  ctimeNsec: number;
+}
+
+/** What `setattr` changes; what is not there stays. */
+export interface SetAttr {
+  /** Permissions; the type stays. */
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  size?: number;
+  atime?: Time;
+  mtime?: Time;
+  /** Those of FL_USER_SETTABLE. */
+  flags?: number;
+}
+
+/** What statfs tells. */
+export interface Usage {
+  blockSize: number;
+  blocks: number;
+  freeBlocks: number;
+  /** Free to all, not only to root. */
+  availableBlocks: number;
+  inodes: number;
+  freeInodes: number;
+}
+
+/** Files whose blocks did not all go in one operation are done in the background of no one: step by step, here. */
+function chain<T, U>(value: MaybePromise<T>, next: (value: T) => MaybePromise<U>): MaybePromise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+export class Ext2 {
+  readonly root = ROOT_INO;
+  readonly #vol: Volume;
+  readonly #wasClean: boolean;
+
+  private constructor(vol: Volume) {
+    this.#vol = vol;
+    vol.commit = () => commit(vol);
+    this.#wasClean = (vol.sb.view.getUint16(SB.state, true) & VALID_FS) !== 0;
+  }
+
+  /** Opens a volume. EINVAL when there is none, EOPNOTSUPP for features that are not known, EIO for damage. */
+  static open(port: BlockPort, options: VolumeOptions): MaybePromise<Ext2> {
+    if (port.size < 2 * SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here (the disk is too small)");
+    const head = new Uint8Array(Math.min(4096, port.size - (port.size % port.sectorBytes)));
+    return chain(port.read(head, 0), () => {
+      const raw = head.slice(SUPER_OFFSET, 2 * SUPER_OFFSET);
+      if (raw.length < SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here");
+      const sb = parseSuperblock(raw, port.size);
+      return chain(loadGroups(sb, port), (groups) => {
+        const features = whyReadOnly(sb);
+        const why = options.readOnly ? "opened so" : port.readOnly ? "the disk is read only" : features;
+        const vol = new Volume(port, sb, groups, why, options);
+        return chain(new Ext2(vol).#start(), (fs) => fs);
+      });
+    });
+  }
+
+  #start(): MaybePromise<Ext2> {
+    const vol = this.#vol;
+    return chain(
+      vol.read(() => {
+        vol.cache.get(vol.blockSize === 1024 ? 1 : 0).pins++;
+        if (!vol.inode(ROOT_INO).isDir) throw vol.damage("the root is no directory");
+      }),
+      () => (vol.readOnly === null ? chain(this.#orphans(), () => this) : this),
+    );
+  }
+
+  /** Gives back the files that another driver left on its list of those without a name. */
+  #orphans(left = this.#vol.sb.inodesCount): MaybePromise<void> {
+    const vol = this.#vol, { view } = vol.sb, ino = view.getUint32(SB.lastOrphan, true);
+    if (ino === 0) return;
+    const done = vol.change(() => {
+      const inode = vol.inode(ino), next = inode.dtime;
+      if (ino < vol.sb.firstIno || left === 0) throw vol.damage("bad list of orphans");
+      if (!(inode.links === 0 ? release(vol, inode) : shrink(vol, inode))) return;
+      vol.touch(inode);
+      inode.dtime = inode.links === 0 ? Math.max(1, Math.floor(vol.now() / 1000)) : 0;
+      view.setUint32(SB.lastOrphan, next, true);
+      vol.superDirty = true;
+    });
+    return chain(done, () => this.#orphans(left - 1));
+  }
+
+  /** Why nothing may be written (features, a read-only disk, damage), or null. */
+  get whyReadOnly(): string | null {
+    return this.#vol.readOnly;
+  }
+
+  /** True when the volume was not cleanly closed the last time: e2fsck should look at it. */
+  get wasUnclean(): boolean {
+    return !this.#wasClean;
+  }
+
+  /** How often damage was met. */
+  get damageCount(): number {
+    return this.#vol.damageCount;
+  }
+
+  /** True when the journal holds what the volume does not: what is read may be old. */
+  get needsRecovery(): boolean {
+    return (this.#vol.sb.incompat & INCOMPAT.needs_recovery) !== 0;
+  }
+
+  /** 16 bytes. */
+  get uuid(): Uint8Array {
+    return this.#vol.sb.raw.slice(SB.uuid, SB.uuid + 16);
+  }
+
+  get label(): string {
+    const raw = this.#vol.sb.raw, end = raw.indexOf(0, SB.volumeName);
+    return decodeUtf8(raw, SB.volumeName, Math.min(end < 0 ? 16 : end - SB.volumeName, 16));
+  }
+
+  // Reading
+
+  /** The inode of `name` in `dir`. ENOENT, ENOTDIR. */
+  lookup(dir: number, name: string): MaybePromise<number> {
+    const vol = this.#vol;
+    return vol.read(() => {
+      const ino = lookup(vol, this.#dir(dir), name);
+      if (ino === 0) throw new Err("ENOENT");
+      return ino;
+    });
+  }
+
+  /** At most `max` entries of a directory from `cookie` on: 0, or the `next` of an entry. */
+  readdir(dir: number, cookie: number, max: number): MaybePromise<Entry[]> {
+    const vol = this.#vol;
+    return vol.read(() => list(vol, this.#dir(dir), cookie, max));
+  }
+
+  stat(ino: number): MaybePromise<Stat> {
+    return this.#vol.read(() => this.#stat(this.#vol.inode(ino)));
+  }
+
+  #stat(inode: Inode): Stat {
+    const device = deviceOf(inode);
+    return {
+      ino: inode.ino,
+      mode: inode.mode,
+      links: inode.links,
+      uid: inode.uid,
+      gid: inode.gid,
+      size: inode.size,
+      blocks: inode.hasHugeBlocks ? inode.blocks * (this.#vol.blockSize / 512) : inode.blocks,
+      flags: inode.flags,
+      generation: inode.generation,
+      major: device.major,
+      minor: device.minor,
+      atime: inode.seconds(ATIME),
+      atimeNsec: inode.nanoseconds(ATIME),
+      mtime: inode.seconds(MTIME),
+      mtimeNsec: inode.nanoseconds(MTIME),
+      ctime: inode.seconds(CTIME),
+      ctimeNsec: inode.nanoseconds(CTIME),
+    };
+  }
+
+  /** When the file was made, where the inode is large enough to know: else 0. */
+  birth(ino: number): MaybePromise<Time> {
+    return this.#vol.read(() => {
+      const inode = this.#vol.inode(ino);
+      if (inode.extraIsize < CRTIME[1] + 4 - 128) return { sec: 0, nsec: 0 };
+      return { sec: inode.seconds(CRTIME), nsec: inode.nanoseconds(CRTIME) };
+    });
+  }
+
+  /** Reads into `dst` from `offset`: how many bytes, 0 at the end. `dst` is filled by when the answer is there. */
+  read(ino: number, dst: Uint8Array, offset: number): MaybePromise<number> {
+    const vol = this.#vol;
+    return vol.read(() => {
+      const inode = vol.inode(ino);
+      if (inode.isDir) throw new Err("EISDIR");
+      if (!inode.isFile) throw new Err("EINVAL");
+      return readFile(vol, inode, dst, offset);
+    });
+  }
+
+  /** A symlink's target. EINVAL for what is none. */
+  readlink(ino: number): MaybePromise<string> {
+    const vol = this.#vol;
+    return vol.read(() => {
+      const inode = vol.inode(ino);
+      if (!inode.isSymlink) throw new Err("EINVAL");
+      return targetOf(vol, inode);
+    });
+  }
+
+  listxattr(ino: number): MaybePromise<string[]> {
+    return this.#vol.read(() => listXattrs(this.#vol, this.#vol.inode(ino)));
+  }
+
+  /** An attribute's value. ENODATA. */
+  getxattr(ino: number, name: string): MaybePromise<Uint8Array> {
+    return this.#vol.read(() => getXattr(this.#vol, this.#vol.inode(ino), name));
+  }
+
+  /** The first byte at or after `offset` that is stored (`data`) or that is not (a hole); -1 when there is none. */
+  seek(ino: number, offset: number, data: boolean): MaybePromise<number> {
+    const vol = this.#vol;
+    return vol.read(() => {
+      const inode = vol.inode(ino), { blockSize } = vol;
+      if (offset >= inode.size) return -1;
+      if (inode.hasInlineData) return data ? offset : inode.size;
+      for (let at = offset; at < inode.size;) {
+        const lblk = Math.floor(at / blockSize);
+        mapRun(vol, inode, lblk, 0xffffffff - lblk);
+        if ((vol.runBlock !== 0) === data) return at;
+        at = (lblk + vol.runCount) * blockSize;
+      }
+      return data ? -1 : inode.size;
+    });
+  }
+
+  statfs(): Usage {
+    const vol = this.#vol;
+    return {
+      blockSize: vol.blockSize,
+      blocks: vol.sb.blocksCount,
+      freeBlocks: vol.freeBlocks,
+      availableBlocks: Math.max(0, vol.freeBlocks - vol.reservedBlocks),
+      inodes: vol.sb.inodesCount,
+      freeInodes: vol.freeInodes,
+    };
+  }
+
+  // Changing
+
+  /** Makes a file of any type in `dir`; answers its inode. */
+  make(dir: number, name: string, what: Make): MaybePromise<number> {
+    const vol = this.#vol;
+    return this.#change(what.uid, () => make(vol, vol.inode(dir), name, what));
+  }
+
+  link(ino: number, dir: number, name: string): MaybePromise<void> {
+    const vol = this.#vol;
+    return this.#change(0, () => link(vol, vol.inode(ino), vol.inode(dir), name));
+  }
+
+  unlink(dir: number, name: string): MaybePromise<void> {
+    const vol = this.#vol;
+    return chain(this.#change(0, () => unlink(vol, vol.inode(dir), name)), (inode) => this.#reap(inode));
+  }
+
+  rmdir(dir: number, name: string): MaybePromise<void> {
+    const vol = this.#vol;
+    return chain(this.#change(0, () => rmdir(vol, vol.inode(dir), name)), (inode) => this.#reap(inode));
+  }
+
+  rename(what: { dir: number; name: string; toDir: number; toName: string; noReplace?: boolean }): MaybePromise<void> {
+    const vol = this.#vol;
+    const op = () => {
+      const ends: Rename = {
+        from: vol.inode(what.dir),
+        name: what.name,
+        to: vol.inode(what.toDir),
+        newName: what.toName,
+        noReplace: what.noReplace,
+      };
+      return rename(vol, ends);
+    };
+    const ready = vol.batch.parents.has(what.toDir) ? this.sync() : undefined;
+    return chain(
+      chain(ready, () => this.#change(0, op)),
+      ({ replaced, movedDir }) => {
+        const done = replaced ? this.#reap(replaced) : undefined;
+        return movedDir ? chain(done, () => this.sync()) : done;
+      },
+    );
+  }
+
+  /** Writes `src` at `offset` as `uid` (who, if not root, gets no reserved blocks): how many bytes went in. */
+  write(ino: number, src: Uint8Array, offset: number, uid = 0): MaybePromise<number> {
+    if (src.length <= WRITE_STEP_BYTES) return this.#writeStep(ino, src, offset, uid);
+    const step = (done: number): MaybePromise<number> => {
+      const part = src.subarray(done, done + WRITE_STEP_BYTES);
+      return chain(this.#writeStep(ino, part, offset + done, uid), (count) => {
+        done += count;
+        return count < part.length || done >= src.length ? done : step(done);
+      });
+    };
+    return step(0);
+  }
+
+  #writeStep(ino: number, src: Uint8Array, offset: number, uid: number): MaybePromise<number> {
+    const vol = this.#vol;
+    return this.#change(uid, () => {
+      const inode = vol.inode(ino);
+      if (inode.isDir) throw new Err("EISDIR");
+      if (!inode.isFile) throw new Err("EINVAL");
+      if (inode.flags & FL_IMMUTABLE) throw new Err("EPERM");
+      return src.length === 0 ? 0 : writeFile(vol, inode, src, offset);
+    });
+  }
+
+  /** Changes attributes; a new size may take several steps on the disk, but is one change to a reader. */
+  setattr(ino: number, set: SetAttr): MaybePromise<void> {
+    const vol = this.#vol;
+    const done = this.#change(0, () => {
+      const inode = vol.inode(ino);
+      if (set.flags === undefined) checkSet(inode, set);
+      vol.touch(inode);
+      setAttributes(vol, inode, set);
+      return set.size === undefined ? true : resize(vol, inode, set.size);
+    });
+    return chain(done, (all) => (all ? undefined : this.#shrink(ino)));
+  }
+
+  #shrink(ino: number): MaybePromise<void> {
+    const vol = this.#vol;
+    return chain(vol.change(() => shrink(vol, vol.inode(ino))), (done) => (done ? undefined : this.#shrink(ino)));
+  }
+
+  /** Sets an attribute, or removes it (null). `flags`: 1 must not exist, 2 must exist. */
+  setxattr(ino: number, name: string, value: Uint8Array | null, flags = 0): MaybePromise<void> {
+    const vol = this.#vol;
+    return this.#change(0, () => {
+      const inode = vol.inode(ino);
+      if (inode.flags & (FL_IMMUTABLE | FL_APPEND)) throw new Err("EPERM");
+      vol.touch(inode);
+      setXattr(vol, inode, name, value, flags);
+      stamp(vol, inode, false);
+    });
+  }
+
+  /** Keeps a file alive, also when its last name goes. */
+  hold(ino: number): MaybePromise<void> {
+    return this.#vol.read(() => {
+      const inode = this.#vol.inode(ino);
+      inode.opens++;
+    });
+  }
+
+  /** Lets go of it. */
+  release(ino: number): MaybePromise<void> {
+    const inode = this.#vol.inodes.get(ino);
+    if (!inode || inode.opens === 0) throw new Err("EBADF");
+    inode.opens--;
+    return this.#reap(inode);
+  }
+
+  /** Gives a dead file back, in as many steps as it takes. */
+  #reap(inode: Inode): MaybePromise<void> {
+    const vol = this.#vol;
+    if (inode.links > 0 || inode.opens > 0 || vol.readOnly !== null || vol.batch.freedInodes.has(inode.ino)) return;
+    if (inode.blocks === 0 && !inode.dirty) return;
+    return chain(vol.change(() => release(vol, inode)), (done) => (done ? undefined : this.#reap(inode)));
+  }
+
+  /** Brings everything to stable storage. */
+  sync(): MaybePromise<void> {
+    const vol = this.#vol;
+    return vol.commit();
+  }
+
+  /** Brings everything to stable storage, and marks the volume as clean. It is not to be used any more. */
+  close(): MaybePromise<void> {
+    const vol = this.#vol;
+    if (vol.readOnly !== null && !vol.marked) return;
+    const dead = [...vol.inodes.values()].filter((inode) => inode.opens > 0 && inode.links === 0);
+    for (const inode of vol.inodes.values()) inode.opens = 0;
+    const reaped = dead.reduce<MaybePromise<void>>(
+      (before, inode) => chain(before, () => this.#reap(inode)),
+      undefined,
+    );
+    return chain(
+      chain(chain(reaped, () => this.sync()), () => this.sync()),
+      () => markClean(vol, this.#wasClean),
+    );
+  }
+
+  #dir(ino: number): Inode {
+    const dir = this.#vol.inode(ino);
+    if (!dir.isDir) throw new Err("ENOTDIR");
+    return dir;
+  }
+
+  #change<T>(uid: number, op: () => T): MaybePromise<T> {
+    const vol = this.#vol;
+    return vol.change(() => {
+      vol.privileged = uid === 0 || uid === vol.sb.view.getUint16(SB.defResuid, true);
+      return op();
+    });
+  }
+}
+
+function checkSet(inode: Inode, set: SetAttr): void {
+  if (inode.flags & FL_IMMUTABLE) throw new Err("EPERM");
+  if ((inode.flags & FL_APPEND) && (set.size !== undefined || set.mode !== undefined || set.uid !== undefined)) {
+    throw new Err("EPERM");
+  }
+}
+
+function setAttributes(vol: Volume, inode: Inode, set: SetAttr): void {
+  if (set.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (set.mode & 0o7777);
+  if (set.uid !== undefined) inode.uid = set.uid;
+  if (set.gid !== undefined) inode.gid = set.gid;
+  if (set.flags !== undefined) inode.flags = (inode.flags & ~FL_USER_SETTABLE) | (set.flags & FL_USER_SETTABLE);
+  stamp(vol, inode, false);
+  if (set.atime) inode.setTime(ATIME, set.atime.sec, set.atime.nsec);
+  if (set.mtime) inode.setTime(MTIME, set.mtime.sec, set.mtime.nsec);
+}
+
+function resize(vol: Volume, inode: Inode, size: number): boolean {
+  if (inode.isDir) throw new Err("EISDIR");
+  if (!inode.isFile || size < 0) throw new Err("EINVAL");
+  return truncate(vol, inode, size);
+}
+
+/** Device numbers: the old form in the first word, else the new one in the second. */
+function deviceOf(inode: Inode): { major: number; minor: number } {
+  const type = inode.mode & S_IFMT;
+  if (type !== S_IFBLK && type !== S_IFCHR) return { major: 0, minor: 0 };
+  const old = inode.pointer(0), word = inode.pointer(1);
+  if (old !== 0) return { major: (old >>> 8) & 0xff, minor: old & 0xff };
+  return { major: (word >>> 8) & 0xfff, minor: (word & 0xff) | ((word >>> 12) & 0xfff00) };
+}
+
+function targetOf(vol: Volume, inode: Inode): string {
+  const size = inode.size;
+  if (isFastSymlink(vol, inode)) return decodeUtf8(inode.raw, IN.block, size);
+  if (inode.hasInlineData) {
+    const data = inlineData(vol, inode);
+    return decodeUtf8(data, 0, Math.min(size, data.length));
+  }
+  if (size === 0 || size > vol.blockSize || (inode.blocks === 0 && size >= FAST_SYMLINK_BYTES)) {
+    throw vol.damage(`symlink ${inode.ino}: size ${size}`);
+  }
+  mapRun(vol, inode, 0, 1);
+  if (vol.runBlock === 0) throw vol.damage(`symlink ${inode.ino} has no block`);
+  return decodeUtf8(vol.cache.get(vol.runBlock).data, 0, size);
+}
