@@ -1,9 +1,8 @@
 /**
  * A single-producer single-consumer byte ring in shared memory: the path between two isolates.
  *
- * Layer: core/ring, above doorbell.ts, below transport.ts and matrix.ts. A ring is a header and a power of two of data
- * bytes, anywhere in a SharedArrayBuffer (many may lie in the system's one shared memory). Head and tail are
- * free-running 32-bit byte counts, each written by one side only: no lock, no compare-and-swap on the path.
+ * Layer: core/ring, above doorbell.ts and layout.ts, below transport.ts and matrix.ts. Head and tail are free-running
+ * 32-bit byte counts, each written by one side only: no lock, no compare-and-swap on the path.
  *
  * A ring is used in one of two ways: as a byte stream (`put` / `take`), or as messages (`reserve` / `next`), each
  * contiguous, with a kind, never split over the end. In both, what was written is seen by the consumer at `publish`, and what was
@@ -13,35 +12,54 @@
  * - The producer owns the bytes from head on, the consumer those from tail to head; nobody writes the other's.
  * - The header's state word carries the generation: an end of an older one is refused everywhere.
  * - What the other side wrote (indices, lengths) is checked; a ring that does not hold together is dead (EPROTO).
- * - A taken-back ring's memory is used again only once the isolate that had it is known to be gone.
- *
- * Counters lie on lines of their own, written plainly by their side: to read them disturbs nobody.
+ * - A ring's memory is used again only when each side has closed its end, or is known to be gone (matrix.ts).
  */
 
 import { Err } from "../err.ts";
-import { type BellRef, type How, ringBell, ringWord, type Waiter } from "./doorbell.ts";
+import { type BellRef, type How, ringWord, type Waiter } from "./doorbell.ts";
+import {
+  BATCHES,
+  BEAT,
+  BYTES,
+  C_CLOSED,
+  C_OWNER,
+  C_STATS,
+  CAPACITY,
+  consumerBell,
+  COUNTERS,
+  DEAD,
+  FLAGS,
+  FULL,
+  GENERATION_SHIFT,
+  HEAD,
+  header,
+  KICKS,
+  MESSAGES,
+  P_CLOSED,
+  P_OWNER,
+  P_STATS,
+  PARKS,
+  producerBell,
+  RING_HEADER_BYTES,
+  type RingRef,
+  SPINS,
+  STATE,
+  TAIL,
+  WANT,
+} from "./layout.ts";
 
-/** Words of a line: 128 bytes, because the hardware prefetches lines of 64 in pairs. */
-const LINE = 32;
-const MAGIC_VALUE = 0x39676e72; // "rng9"
-
-/** Words of the header. Line 0 is seldom written; each other line has one writer. */
-const MAGIC = 0, CAPACITY = 1, STATE = 2;
-const P_OWNER = 4, P_CPU = 5, C_OWNER = 6, C_CPU = 7;
-const HEAD = LINE, TAIL = 2 * LINE, WANT = 3 * LINE, C_BELL = 4 * LINE, P_BELL = 5 * LINE;
-const P_STATS = 6 * LINE, C_STATS = 7 * LINE;
-
-/** Bytes of a ring's header. */
-export const RING_HEADER_BYTES = 8 * LINE * 4;
-/** The smallest and largest data part. */
-export const MIN_RING_BYTES = 16, MAX_RING_BYTES = 1 << 30;
-
-/** Flags of the state word, below the generation. */
-const P_CLOSED = 1, C_CLOSED = 2, DEAD = 4, FLAGS = 0xff;
-const GENERATION_SHIFT = 8;
-
-/** Counters of a side, as numbers of 64 bits. */
-const MESSAGES = 0, BYTES = 1, BATCHES = 2, PARKS = 3, SPINS = 4, KICKS = 5, FULL = 6, BEAT = 7, COUNTERS = 8;
+export {
+  allocRing,
+  consumerBell,
+  createRing,
+  producerBell,
+  readRing,
+  revokeRing,
+  RING_HEADER_BYTES,
+  type RingRef,
+  type RingStatus,
+  type SideStatus,
+} from "./layout.ts";
 
 /** A message is its length, its kind and its bytes, rounded up so that the next one is aligned. */
 const MESSAGE_HEADER = 8, ALIGN = 7;
@@ -51,120 +69,12 @@ const SKIP = -1;
 /** Up to here a loop is faster than a view for `set`. */
 const LOOP_COPY = 48;
 
-/** Where a ring lies, and whom it wakes. Can be sent to another isolate. */
-export interface RingRef {
-  readonly buffer: SharedArrayBuffer;
-  /** Byte offset of the header, a multiple of 8 (128 to have the lines apart). */
-  readonly offset: number;
-  /** What the producer sleeps on; one in the header when not given. */
-  readonly producerBell?: BellRef;
-  readonly consumerBell?: BellRef;
-}
-
 /** Who holds an end. */
 export interface Owner {
   /** A number that is not 0: the isolate's. */
   readonly id: number;
   /** The CPU that it is pinned on, or -1. */
   readonly cpu?: number;
-}
-
-/** What one side has done. */
-export interface SideStatus {
-  readonly owner: number;
-  readonly cpu: number;
-  readonly messages: number;
-  readonly bytes: number;
-  readonly batches: number;
-  /** Waits that parked, and that ended before. */
-  readonly parks: number;
-  readonly spins: number;
-  /** How often it found the other side parked, and rang. */
-  readonly kicks: number;
-  /** How often it found the ring full (producer) or empty (consumer). */
-  readonly full: number;
-  /** Moves whenever the side does something. */
-  readonly beat: number;
-}
-
-/** What anybody may read of a ring. */
-export interface RingStatus {
-  readonly capacity: number;
-  readonly generation: number;
-  readonly state: "open" | "closed" | "dead";
-  readonly producer: SideStatus;
-  readonly consumer: SideStatus;
-}
-
-/** Lays a ring out in memory. `bytes` is the data part, a power of two; `start` the first index (for tests). */
-export function createRing(
-  ref: RingRef,
-  { bytes, generation = 1, start = 0 }: { bytes: number; generation?: number; start?: number },
-): RingRef {
-  if (bytes < MIN_RING_BYTES || bytes > MAX_RING_BYTES || (bytes & (bytes - 1)) !== 0) {
-    throw new Err("EINVAL", `ring: ${bytes} bytes is not a power of two from ${MIN_RING_BYTES} to ${MAX_RING_BYTES}`);
-  }
-  if (ref.offset % 8 !== 0 || ref.offset + RING_HEADER_BYTES + bytes > ref.buffer.byteLength) {
-    throw new Err("EINVAL", `ring: ${bytes} bytes at ${ref.offset} do not fit the memory`);
-  }
-  const words = new Int32Array(ref.buffer, ref.offset, RING_HEADER_BYTES / 4);
-  Atomics.store(words, STATE, 0); // no generation: an end that is still there sees that its time is over
-  words.fill(0);
-  words[CAPACITY] = bytes;
-  words[P_CPU] = words[C_CPU] = -1;
-  words[HEAD] = words[TAIL] = start | 0;
-  words[MAGIC] = MAGIC_VALUE;
-  Atomics.store(words, STATE, generation << GENERATION_SHIFT);
-  return ref;
-}
-
-/** A ring in memory of its own. */
-export function allocRing(bytes: number): RingRef {
-  return createRing({ buffer: new SharedArrayBuffer(RING_HEADER_BYTES + bytes), offset: 0 }, { bytes });
-}
-
-/** The bell that the producer (consumer) of a ring sleeps on. */
-export function producerBell(ref: RingRef): BellRef {
-  return ref.producerBell ?? { buffer: ref.buffer, offset: ref.offset + P_BELL * 4 };
-}
-
-/** See `producerBell`. */
-export function consumerBell(ref: RingRef): BellRef {
-  return ref.consumerBell ?? { buffer: ref.buffer, offset: ref.offset + C_BELL * 4 };
-}
-
-/** Takes a ring back from a dead or hung owner: both ends see it as dead, whoever waits wakes up. */
-export function revokeRing(ref: RingRef): void {
-  Atomics.or(header(ref), STATE, DEAD);
-  ringBell(producerBell(ref));
-  ringBell(consumerBell(ref));
-}
-
-/** Reads a ring's header from outside. */
-export function readRing(ref: RingRef): RingStatus {
-  const words = header(ref), state = Atomics.load(words, STATE), flags = state & FLAGS;
-  const side = (owner: number, stats: number): SideStatus => {
-    const c = new Float64Array(ref.buffer, ref.offset + stats * 4, COUNTERS);
-    return {
-      owner: words[owner],
-      cpu: words[owner + 1],
-      messages: c[MESSAGES],
-      bytes: c[BYTES],
-      batches: c[BATCHES],
-      parks: c[PARKS],
-      spins: c[SPINS],
-      kicks: c[KICKS],
-      full: c[FULL],
-      beat: c[BEAT],
-    };
-  };
-  return {
-    capacity: words[CAPACITY],
-    generation: state >>> GENERATION_SHIFT,
-    state: flags & DEAD ? "dead" : flags ? "closed" : "open",
-    producer: side(P_OWNER, P_STATS),
-    consumer: side(C_OWNER, C_STATS),
-  };
 }
 
 /** What both ends have. */
@@ -186,6 +96,7 @@ abstract class End implements Waiter {
   protected readonly otherBell: Int32Array;
 
   readonly #owner: number;
+  readonly #ownerId: number;
   readonly #otherCpu: number;
 
   constructor(ref: RingRef, owner: Owner, side: { owner: number; stats: number; other: number; bell: BellRef }) {
@@ -200,10 +111,14 @@ abstract class End implements Waiter {
     this.otherBell = new Int32Array(side.bell.buffer, side.bell.offset, 1);
     this.open = Atomics.load(control, STATE) & ~FLAGS;
     this.generation = this.open >>> GENERATION_SHIFT;
+    if (ref.generation !== undefined && ref.generation !== this.generation) {
+      throw new Err("ESTALE", `ring: generation ${ref.generation} has gone, this is ${this.generation}`);
+    }
     this.#owner = side.owner;
+    this.#ownerId = owner.id;
     this.#otherCpu = side.other + 1;
     const holder = Atomics.compareExchange(control, side.owner, 0, owner.id);
-    if (holder !== 0) throw new Err("EBUSY", `ring: this end belongs to isolate ${holder}`);
+    if (holder !== 0) throw new Err("EBUSY", `ring: this end belongs to isolate ${Math.abs(holder)}`);
     this.cpu = owner.cpu ?? -1;
   }
 
@@ -247,12 +162,17 @@ abstract class End implements Waiter {
     this.counters[BEAT]++;
   }
 
-  /** Sets a closed flag, unless the ring has a newer owner, and wakes the other side. */
+  /** Sets a flag of the state, unless there is a newer ring here, and wakes the other side. */
   protected shut(flag: number): void {
     const state = Atomics.load(this.control, STATE);
     if ((state & ~FLAGS) !== this.open) return;
     Atomics.or(this.control, STATE, flag);
     ringWord(this.otherBell, 0);
+  }
+
+  /** The last thing that an end does: from here on it touches the memory no more. */
+  protected letGo(): void {
+    Atomics.compareExchange(this.control, this.#owner, this.#ownerId, -this.#ownerId);
   }
 
   /** The other side wrote what can not be: the ring is of no use any more. */
@@ -377,6 +297,7 @@ export class Producer extends End {
   close(): void {
     this.publish();
     this.shut(P_CLOSED);
+    this.letGo();
   }
 
   /** Free bytes; looks at the consumer's tail only when fewer than `wanted` are known of. */
@@ -495,6 +416,7 @@ export class Consumer extends End {
   close(): void {
     this.release();
     this.shut(C_CLOSED);
+    this.letGo();
   }
 
   /** Looks at the producer's head: the bytes that are there. */
@@ -509,20 +431,6 @@ export class Consumer extends End {
     this.head = head;
     return count;
   }
-}
-
-/** The header of a ring that somebody may have sent us: checked. */
-function header(ref: RingRef): Int32Array {
-  const { buffer, offset } = ref;
-  if (offset % 8 !== 0 || offset < 0 || offset + RING_HEADER_BYTES > buffer.byteLength) {
-    throw new Err("EINVAL", `ring: there is none at ${offset}`);
-  }
-  const words = new Int32Array(buffer, offset, RING_HEADER_BYTES / 4);
-  const bytes = words[CAPACITY];
-  const fits = bytes >= MIN_RING_BYTES && (bytes & (bytes - 1)) === 0 &&
-    offset + RING_HEADER_BYTES + bytes <= buffer.byteLength;
-  if (words[MAGIC] !== MAGIC_VALUE || !fits) throw new Err("EINVAL", `ring: there is none at ${offset}`);
-  return words;
 }
 
 /** Copies between two arrays without a view where a view costs more than the bytes. */

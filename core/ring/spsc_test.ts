@@ -152,8 +152,9 @@ Deno.test("ends of an older generation can neither write into a ring that was ta
   oldP.put(counted(5));
   revokeRing(ref);
   assert.ok(oldP.dead && oldC.dead);
-  createRing(ref, { bytes: 64, generation: 2 });
-  const p = new Producer(ref, { id: 3 }), c = new Consumer(ref, { id: 4 });
+  const again = createRing(ref, { bytes: 64, generation: 2 });
+  assert.equal(code(() => new Producer(ref, { id: 3 })), "ESTALE");
+  const p = new Producer(again, { id: 3 }), c = new Consumer(again, { id: 4 });
   assert.equal(oldP.publish(), false);
   assert.ok(oldC.ended);
   oldC.close();
@@ -161,6 +162,7 @@ Deno.test("ends of an older generation can neither write into a ring that was ta
   assert.equal(c.available(), 0);
   assert.ok(!p.gone && !c.ended);
   assert.equal(readRing(ref).generation, 2);
+  assert.deepEqual([readRing(ref).producer.owner, readRing(ref).consumer.owner], [3, 4]);
 });
 
 Deno.test("indices and lengths that can not be are an EPROTO, and the ring is dead for both sides", () => {

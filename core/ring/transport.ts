@@ -144,6 +144,7 @@ class Pair implements RingTransport {
   async #writeRest(bytes: Uint8Array, done: number): Promise<void> {
     while (done < bytes.length) {
       await this.doorbell.wait(this.out);
+      if (this.out.gone) throw this.#hangup();
       done += this.out.put(bytes, done);
       if (!this.out.publish()) throw this.#hangup();
     }
