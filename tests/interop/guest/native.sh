@@ -1,0 +1,1 @@
+# What only ring9 has: see below.
