@@ -1,14 +1,12 @@
 /** What core/host says of this host, checked against what the host says elsewhere. */
 
 import assert from "node:assert/strict";
+import { cpus, ffi, interop } from "../../tests/skip.ts";
 import type { Err } from "../err.ts";
 import { hostClock } from "./clock.ts";
-import { errno, libc, whyNoLibc } from "./libc.ts";
+import { errno } from "./libc.ts";
 import * as host from "./threads.ts";
 import { turn } from "./turn.ts";
-
-const ffi = libc() !== null;
-if (!ffi) console.log(`skipped: pinning (${whyNoLibc()})`);
 
 Deno.test("lists of CPUs are parsed and formatted as Linux writes them", () => {
   assert.deepEqual(host.parseCpus("0-2,7\n"), [0, 1, 2, 7]);
@@ -19,47 +17,35 @@ Deno.test("lists of CPUs are parsed and formatted as Linux writes them", () => {
   }
 });
 
-Deno.test({
-  name: "a thread that is pinned may run on that CPU only, and runs there",
-  ignore: !ffi,
-  fn() {
-    const before = host.allowedCpus(), cpu = before.at(-1)!;
-    try {
-      host.pinSelf(cpu);
-      assert.deepEqual(host.allowedCpus(), [cpu]);
-      assert.equal(host.currentCpu(), cpu);
-      assert.deepEqual(host.threads().find((t) => t.tid === host.gettid())?.cpus, [cpu]);
-    } finally {
-      host.pinThread(0, before);
-    }
-    assert.deepEqual(host.allowedCpus(host.gettid()), before);
-  },
+interop("a thread that is pinned may run on that CPU only, and runs there", { needs: [ffi] }, () => {
+  const before = host.allowedCpus(), cpu = before.at(-1)!;
+  try {
+    host.pinSelf(cpu);
+    assert.deepEqual(host.allowedCpus(), [cpu]);
+    assert.equal(host.currentCpu(), cpu);
+    assert.deepEqual(host.threads().find((t) => t.tid === host.gettid())?.cpus, [cpu]);
+  } finally {
+    host.pinThread(0, before);
+  }
+  assert.deepEqual(host.allowedCpus(host.gettid()), before);
 });
 
-Deno.test({
-  name: "a CPU or a thread that is not there is an error with a reason",
-  ignore: !ffi,
-  fn() {
-    assert.throws(() => host.pinSelf(1023), (e: Err) => e.code === "EINVAL" && /CPU 1023/.test(e.message));
-    assert.throws(() => host.pinSelf(-1), (e: Err) => e.code === "EINVAL");
-    assert.throws(() => host.pinThread(2 ** 30, [0]), (e: Err) => e.code === "ESRCH");
-    assert.equal(errno(), 3); // ESRCH
-  },
+interop("a CPU or a thread that is not there is an error with a reason", { needs: [ffi] }, () => {
+  assert.throws(() => host.pinSelf(1023), (e: Err) => e.code === "EINVAL" && /CPU 1023/.test(e.message));
+  assert.throws(() => host.pinSelf(-1), (e: Err) => e.code === "EINVAL");
+  assert.throws(() => host.pinThread(2 ** 30, [0]), (e: Err) => e.code === "ESRCH");
+  assert.equal(errno(), 3); // ESRCH
 });
 
-Deno.test({
-  name: "helper threads are moved, the ones to keep are not",
-  ignore: !ffi || host.allowedCpus().length < 2,
-  fn() {
-    const self = host.gettid(), all = host.allowedCpus(), cpu = all[0];
-    const masks = host.threads();
-    try {
-      assert.ok(host.moveHelpers({ cpus: [cpu], keep: [self] }) > 0);
-      for (const t of host.threads()) assert.deepEqual(t.cpus, t.tid === self ? all : [cpu], t.name);
-    } finally {
-      for (const t of masks) host.pinThread(t.tid, t.cpus);
-    }
-  },
+interop("helper threads are moved, the ones to keep are not", { needs: [ffi, cpus(2)] }, () => {
+  const self = host.gettid(), all = host.allowedCpus(), cpu = all[0];
+  const masks = host.threads();
+  try {
+    assert.ok(host.moveHelpers({ cpus: [cpu], keep: [self] }) > 0);
+    for (const t of host.threads()) assert.deepEqual(t.cpus, t.tid === self ? all : [cpu], t.name);
+  } finally {
+    for (const t of masks) host.pinThread(t.tid, t.cpus);
+  }
 });
 
 Deno.test("a worker is found as a new thread, with the name that Linux shows", async () => {

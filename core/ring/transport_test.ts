@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { clearInterval, setImmediate, setInterval } from "node:timers";
+import { ManualClock } from "../../tests/manual_clock.ts";
 import type { Err } from "../err.ts";
 import { readRing, revokeRing } from "./spsc.ts";
 import { ringPair, type RingTransport, ringTransport, type RingTransportOptions } from "./transport.ts";
@@ -114,34 +115,19 @@ parkingTest("rings taken back by the supervisor end both sides, also the waits u
 });
 
 parkingTest("a side that leaves bytes unread and does not move is found dead; one that is idle is not", async () => {
-  let now = 0;
-  const alarms: { at: number; fn: () => void }[] = [];
-  const clock = {
-    now: () => now,
-    monotonic: () => now,
-    after: (ms: number, fn: () => void) => {
-      const alarm = { at: now + ms, fn };
-      alarms.push(alarm);
-      return () => alarms.splice(alarms.indexOf(alarm), 1);
-    },
-  };
-  const advance = (to: number) => {
-    for (now++; now <= to; now++) {
-      for (const a of alarms.filter((a) => a.at <= now)) alarms.splice(alarms.indexOf(a), 1), a.fn();
-    }
-  };
+  const clock = new ManualClock();
   const [a, b] = ringPair({ a: { name: "a", owner: { id: 1 } }, b: { name: "b", owner: { id: 2 } }, bytes: 256 });
   const left = ringTransport(a, { turn, watch: { clock, deadAfterMs: 100 } }), right = ringTransport(b, { turn });
-  advance(1000);
+  clock.advance(1000);
   assert.ok(!left.out.gone, "idle for a second");
   left.write(Uint8Array.of(1));
-  advance(1090);
+  clock.advance(90);
   assert.equal(right.read(new Uint8Array(1)), 1);
   left.write(Uint8Array.of(2));
-  advance(1150);
+  clock.advance(60);
   assert.ok(!left.out.gone, "it moved");
   const reading = left.read(new Uint8Array(1));
-  advance(1400);
+  clock.advance(250);
   assert.ok(left.out.dead);
   assert.equal(await reading, null);
 });
