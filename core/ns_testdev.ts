@@ -34,7 +34,7 @@ export class MemDev extends Dev<Node> {
     this.name = name;
     this.#async = async;
     this.#root = new Node(this.#newQid(true), null, "/");
-    for (const path of paths) this.#make(path);
+    for (const path of paths) this.add(path);
   }
 
   /** A Chan on the root, at once. */
@@ -72,6 +72,7 @@ export class MemDev extends Dev<Node> {
   override read(c: Chan<Node>, dst: Uint8Array, offset: number, _req: Req): number | Promise<Uint8Array> {
     const part = c.aux.data.subarray(offset, offset + dst.length);
     if (this.#async) return Promise.resolve(part.slice());
+    if (c.aux.children) throw new Err("EISDIR");
     dst.set(part);
     return part.length;
   }
@@ -113,19 +114,18 @@ export class MemDev extends Dev<Node> {
     return this.#answer(undefined);
   }
 
-  override wstat(c: Chan<Node>, w: Wstat, req: Req): MaybePromise<void> {
-    if (w.name !== undefined) return this.rename(c, this.#chan(c.aux.parent!, c.user), w.name, req);
-  }
-
-  override rename(c: Chan<Node>, dir: Chan<Node>, name: string, _req: Req): MaybePromise<void> {
-    c.aux.parent!.children!.delete(c.aux.name);
-    c.aux.name = name;
-    c.aux.parent = dir.aux;
-    dir.aux.children!.set(name, c.aux);
+  override wstat(c: Chan<Node>, w: Wstat, _req: Req): MaybePromise<void> {
+    if (w.name !== undefined) move(c.aux, c.aux.parent!, w.name);
     return this.#answer(undefined);
   }
 
-  #make(path: string): void {
+  override rename(c: Chan<Node>, dir: Chan<Node>, name: string, _req: Req): MaybePromise<void> {
+    move(c.aux, dir.aux, name);
+    return this.#answer(undefined);
+  }
+
+  /** Makes a file, or a directory when the path ends in `/`. */
+  add(path: string): void {
     let node = this.#root;
     const names = path.split("/").filter(Boolean);
     for (const [i, name] of names.entries()) {
@@ -157,6 +157,13 @@ export class MemDev extends Dev<Node> {
     if (this.#async) return Promise.reject(err);
     throw err;
   }
+}
+
+function move(node: Node, dir: Node, name: string): void {
+  node.parent!.children!.delete(node.name);
+  node.name = name;
+  node.parent = dir;
+  dir.children!.set(name, node);
 }
 
 function child(node: Node, name: string): Node {
