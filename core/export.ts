@@ -105,7 +105,7 @@ export class Export extends Dev<Chan> {
     if (c.head && c.head.mounts.length > 0) return this.#createIn(c, what, req);
     const chan = c.live;
     const made = chan.dev.create(chan, what, req);
-    return made instanceof Promise ? made.then((made) => became(c, made)) : became(c, made);
+    return made instanceof Promise ? made.then((made) => created(c, made)) : created(c, made);
   }
 
   override remove(c: NsChan, req: Req): MaybePromise<void> {
@@ -228,7 +228,7 @@ export class Export extends Dev<Chan> {
     }
     const dir = (await into.held.chan.dev.walk(into.held.chan, [], req)).chan!;
     try {
-      return became(c, await dir.dev.create(dir, what, req), dir);
+      return created(c, await dir.dev.create(dir, what, req), dir, into);
     } catch (thrown) {
       release(dir, into.held.inst);
       throw thrown;
@@ -272,6 +272,12 @@ function became(c: NsChan, chan: Chan, from = c.aux): NsChan {
   c.mode = chan.mode;
   c.inst.open++;
   return c;
+}
+
+/** Makes `c`, which was a directory, the file that was made in it; `from` is the Chan that was created with. */
+function created(c: NsChan, chan: Chan, from = c.aux, mount: Mount | null = null): NsChan {
+  c.became(mount);
+  return became(c, chan, from);
 }
 
 function folded(c: NsChan, dir: Dir): Dir {

@@ -5,6 +5,7 @@
  * See dup(2) and rfork(2) of Plan 9.
  */
 
+import { Req } from "./dev.ts";
 import { Err } from "./err.ts";
 import type { Export } from "./export.ts";
 import type { U64 } from "./p9/types.ts";
@@ -23,14 +24,17 @@ export class OpenFile {
   offset = 0;
   /** Where a listing goes on. */
   cookie: U64 = 0;
+  /** Removes the file when it is closed: ORCLOSE. */
+  readonly #removes: boolean;
   #users = 1;
 
   /** Takes `chan` over. */
-  constructor(files: Export, chan: NsChan, path: string) {
+  constructor(files: Export, chan: NsChan, path: string, removes = false) {
     this.files = files;
     this.chan = chan;
     this.path = path;
     this.mode = chan.mode;
+    this.#removes = removes;
   }
 
   hold(): this {
@@ -39,7 +43,12 @@ export class OpenFile {
   }
 
   async drop(): Promise<void> {
-    if (--this.#users === 0) await this.files.clunk(this.chan);
+    if (--this.#users > 0) return;
+    try {
+      if (this.#removes) await this.files.remove(this.chan, new Req(this.chan.user));
+    } finally {
+      await this.files.clunk(this.chan);
+    }
   }
 }
 

@@ -7,7 +7,7 @@ import { Held, MAFTER, MBEFORE, MCREATE, MREPL } from "./mount.ts";
 import { type Devtab, Pgrp } from "./ns.ts";
 import { MemDev } from "./ns_testdev.ts";
 import { splitPath } from "./path.ts";
-import { ORDWR, OREAD } from "./p9/types.ts";
+import { DMDIR, ORDWR, OREAD } from "./p9/types.ts";
 import type { NsChan } from "./walk.ts";
 
 const glenda: User = { name: "glenda", uid: 1000, gid: 1000 };
@@ -286,6 +286,21 @@ both("create goes to the first member that permits it", async (w) => {
   await touch(w.files, "/n/sub/fresh"); // a directory of #a, and no mount point
   const b = await w.ns.resolve(w.files, "#b/new", req);
   b.chan.drop();
+});
+
+both("what was created in a mount point is a file of its own", async (w) => {
+  await w.bind("#a", "/n", MREPL);
+  await w.bind("#b", "/n", MAFTER | MCREATE);
+  const c = await walk(w.files, "/n");
+  await w.files.create(c, { name: "new", mode: OREAD, perm: DMDIR | 0o755, ngid: 0, mask: true }, req);
+  assert.equal((await w.files.stat(c, req)).name, "new");
+  assert.equal((await w.files.stat(c, req)).qid.path, c.qid.path);
+  const again = await walk(w.files, "/n/new");
+  assert.equal(again.qid.path, c.qid.path);
+  const up = await walk(w.files, "../only-a", c);
+  await w.files.remove(c, req);
+  await assert.rejects(walk(w.files, "/n/new"), code("ENOENT"));
+  for (const chan of [c, again, up]) await w.files.clunk(chan);
 });
 
 both("what does not go together is refused and changes nothing", async (w) => {

@@ -14,7 +14,18 @@ import { type Fgrp, OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
 import { checkName, deviceOf, dirAndName, joinPath, quote, splitPath } from "./path.ts";
-import { type Dir, MAXWELEM, type MaybePromise, NONUNAME, OREAD, OTRUNC, OWRITE, QTDIR } from "./p9/types.ts";
+import {
+  type Dir,
+  MAXWELEM,
+  type MaybePromise,
+  NONUNAME,
+  ORCLOSE,
+  ORDWR,
+  OREAD,
+  OTRUNC,
+  OWRITE,
+  QTDIR,
+} from "./p9/types.ts";
 import type { Wstat } from "./p9/types.ts";
 import type { NsChan } from "./walk.ts";
 
@@ -95,7 +106,7 @@ export abstract class ProcFiles {
     return this.call(signal, async (req) => {
       this.counters.opens++;
       const chan = await this.walk(path, req);
-      return await this.#keep(chan, this.absolute(path), () => this.#files.open(chan, mode, req));
+      return await this.#keep(chan, path, mode, () => this.#files.open(chan, mode & ~ORCLOSE, req));
     });
   }
 
@@ -106,13 +117,12 @@ export abstract class ProcFiles {
       const [parent, name] = dirAndName(path);
       if (!options.exclusive) {
         const there = await this.walk(path, req).catch(missing);
-        if (there) {
-          return await this.#keep(there, this.absolute(path), () => this.#files.open(there, mode | OTRUNC, req));
-        }
+        const truncates = mode & ~ORCLOSE | OTRUNC;
+        if (there) return await this.#keep(there, path, mode, () => this.#files.open(there, truncates, req));
       }
       const chan = await this.walk(parent, req);
-      const what = { name: checkName(name), mode, perm, mask: true, ngid: NONUNAME };
-      return await this.#keep(chan, this.absolute(path), () => this.#files.create(chan, what, req));
+      const what = { name: checkName(name), mode: mode & ~ORCLOSE, perm, mask: true, ngid: NONUNAME };
+      return await this.#keep(chan, path, mode, () => this.#files.create(chan, what, req));
     });
   }
 
@@ -197,7 +207,7 @@ export abstract class ProcFiles {
         const ends: number[] = [];
         for (const name of ["data", "data1"]) {
           const chan = (await this.#files.walk(pipe, [name], req)).chan as NsChan;
-          ends.push(await this.#keep(chan, `#pipe/${name}`, () => this.#files.open(chan, 2, req)));
+          ends.push(await this.#keep(chan, `#pipe/${name}`, ORDWR, () => this.#files.open(chan, ORDWR, req)));
         }
         return ends as [number, number];
       } finally {
@@ -390,10 +400,10 @@ export abstract class ProcFiles {
   }
 
   /** Gives an opened file a number, or lets go of it. */
-  async #keep(chan: NsChan, path: string, open: () => MaybePromise<unknown>): Promise<number> {
+  async #keep(chan: NsChan, path: string, mode: number, open: () => MaybePromise<unknown>): Promise<number> {
     try {
       await open();
-      return this.fgrp.add(new OpenFile(this.#files, chan, path));
+      return this.fgrp.add(new OpenFile(this.#files, chan, this.absolute(path), (mode & ORCLOSE) !== 0));
     } catch (thrown) {
       await this.#files.clunk(chan);
       throw thrown;

@@ -5,7 +5,7 @@ import { Kernel } from "./kernel.ts";
 import { MAFTER, MBEFORE, MCREATE, MREPL } from "./mount.ts";
 import { MemDev } from "./ns_testdev.ts";
 import { runNamespace } from "./nsfile.ts";
-import { ORDWR } from "./p9/types.ts";
+import { ORCLOSE, ORDWR } from "./p9/types.ts";
 import { TestClock } from "./plugin/testing.ts";
 import type { Proc } from "./proc.ts";
 
@@ -78,6 +78,10 @@ Deno.test("a proc opens, reads, seeks, writes, lists and removes files by name",
   await assert.rejects(init.stat("/n/a/new"), code("ENOENT"));
   await assert.rejects(init.create("../f", ORDWR, 0o644, { exclusive: true }), code("EEXIST"));
   await assert.rejects(init.chdir("f"), code("ENOTDIR"));
+  const passing = await init.create("/n/a/passing", ORDWR | ORCLOSE);
+  await init.stat("/n/a/passing");
+  await init.close(passing);
+  await assert.rejects(init.stat("/n/a/passing"), code("ENOENT"));
   await init.exit();
 });
 

@@ -22,11 +22,11 @@ import type { UnionDir } from "./union.ts";
 export class NsChan extends Chan<Chan> {
   inst: Instance;
   /** The way into the tree that the file is in. */
-  readonly way: Crossing;
+  way: Crossing;
   /** The mount point that this is, if it is one. */
-  readonly head: Head | null;
+  head: Head | null;
   /** What stat calls it; "" for the Dev's own name of it. */
-  readonly label: string;
+  label: string;
   /** The listing under way, when this is an open union. */
   union: UnionDir | null = null;
 
@@ -43,6 +43,17 @@ export class NsChan extends Chan<Chan> {
   get live(): Chan {
     if (this.inst.gone) throw this.inst.gone;
     return this.aux;
+  }
+
+  /** It is now a file made in the directory that it was; of a union, in the member `mount`. */
+  became(mount: Mount | null): void {
+    if (mount && mount !== this.way.mount) {
+      const way = new Crossing(mount.held.chan, this.head, mount, this.way.up);
+      this.way.drop();
+      this.way = way;
+    }
+    this.head = null;
+    this.label = "";
   }
 
   /** Gives the Dev's Chan to the caller, and lets go of the rest. */
