@@ -52,7 +52,7 @@ export class ByteQueue {
     return new Promise((resolve, reject) => {
       const reader = { count: dst.length, resolve };
       this.#readers.push(reader);
-      onFlush(req, () => {
+      req.onFlush(() => {
         if (!drop(this.#readers, reader)) return;
         reject(new Err("EINTR"));
       });
@@ -70,7 +70,7 @@ export class ByteQueue {
       const writer = { bytes: data.slice(), done: 0, resolve, reject };
       this.#writers.push(writer);
       this.#admitWriters();
-      onFlush(req, () => {
+      req.onFlush(() => {
         if (!drop(this.#writers, writer)) return;
         if (writer.done > 0) resolve(writer.done);
         else reject(new Err("EINTR"));
@@ -142,11 +142,6 @@ export class ByteQueue {
       writer.resolve(writer.bytes.length);
     }
   }
-}
-
-function onFlush(req: Req, give: () => void): void {
-  if (req.flushed) give();
-  else req.signal.addEventListener("abort", give, { once: true });
 }
 
 /** Takes `item` out of `list`; false when it was not in it. */
