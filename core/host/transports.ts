@@ -269,7 +269,8 @@ const HOST_ERRORS: [new (...args: never[]) => Error, Code][] = [
 /** An error of the host as an `Err`, its text kept. */
 export function hostError(e: unknown): Err {
   const known = HOST_ERRORS.find(([type]) => e instanceof type);
-  return known ? new Err(known[1], (e as Error).message, { cause: e }) : toErr(e);
+  if (!known) return toErr(e);
+  return new Err(known[1], (e as Error).message.replace(/ \(os error \d+\)/, ""), { cause: e });
 }
 
 function dialError(address: Address, e: unknown): Err {

@@ -8,25 +8,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Client, DMNAMEDPIPE, DMSYMLINK, Err, ORDWR, OREAD, type RemoteFile } from "deno-9p";
 import { dial } from "../../core/host/transports.ts";
-import { missingPrograms } from "./host.ts";
+import { interop, program } from "../skip.ts";
 import { startDiod } from "./servers.ts";
-
-const missing = missingPrograms("diod");
-if (missing.length > 0) {
-  console.log("skipped: our client against diod (diod is not installed; try: apt-get install diod)");
-}
 
 /** A test with a diod of its own: the client's root is `dir` on the host. */
 function diodTest(name: string, body: (client: Client, dir: string) => Promise<void>): void {
-  Deno.test({
-    name: `client and diod: ${name}`,
-    ignore: missing.length > 0,
-    async fn() {
-      await using server = await startDiod();
-      const transport = await dial(`tcp!${server.host}!${server.port}`);
-      await using client = await Client.connect(transport, { uname: "root", uid: 0, aname: server.aname });
-      await body(client, server.aname);
-    },
+  interop(`client and diod: ${name}`, { needs: [program("diod")] }, async () => {
+    await using server = await startDiod();
+    const transport = await dial(`tcp!${server.host}!${server.port}`);
+    await using client = await Client.connect(transport, { uname: "root", uid: 0, aname: server.aname });
+    await body(client, server.aname);
   });
 }
 
