@@ -239,9 +239,9 @@ export class Ops {
   #clunk(fid: Fid): MaybePromise<void> {
     this.#s.fids.delete(fid);
     if (fid.chan) this.#s.srv.locks.release(fid.chan, { session: this.#s, fid: fid.id });
-    const idle = this.#s.idle(fid);
-    if (idle) return idle.then(() => this.#closed(fid));
-    return this.#closed(fid);
+    if (fid.busy === 0) return this.#closed(fid);
+    // Requests still run on the file: the number is free now, the file when they are done.
+    fid.idle = () => this.#background(this.#closed(fid));
   }
 
   #closed(fid: Fid): MaybePromise<void> {
@@ -252,14 +252,11 @@ export class Ops {
 
   async #remove(fid: Fid, req: Req): Promise<void> {
     const chan = fid.file;
-    this.#s.fids.delete(fid);
-    await this.#s.idle(fid);
-    this.#s.srv.locks.release(chan, { session: this.#s, fid: fid.id });
     fid.removeOnClose = false;
     try {
       await chan.dev.remove(chan, req);
     } finally {
-      await closeFid(fid);
+      await this.#clunk(fid);
     }
   }
 

@@ -139,7 +139,9 @@ export class Session {
     if (!fid) throw new Err("EBADF");
     if (fid.ready) return this.#answerLater(msg, fid);
     const req = new Req(fid.chan ? fid.chan.user : this.user!);
-    this.#answer(msg.tag, req, fid, this.#ops.perform(msg, fid, req));
+    // What ends a fid does not run on it: it may have to wait until nothing else does.
+    const ends = msg.type === m.Tclunk || msg.type === m.Tremove;
+    this.#answer(msg.tag, req, ends ? null : fid, this.#ops.perform(msg, fid, req));
   }
 
   /** A request on a fid that another request is still making or opening. */
@@ -150,7 +152,13 @@ export class Session {
       while (fid.ready) await fid.ready.catch(() => {});
       if (this.fids.get(msg.fid) !== fid) throw new Err("EBADF");
       if (req.flushed) throw new Err("EINTR");
-      return this.#ops.perform(data, fid, req);
+      const ends = msg.type === m.Tclunk || msg.type === m.Tremove;
+      if (!ends) fid.busy++;
+      try {
+        return await this.#ops.perform(data, fid, req);
+      } finally {
+        if (!ends) this.#settle(fid);
+      }
     };
     this.#answer(msg.tag, req, null, later());
   }
@@ -175,21 +183,18 @@ export class Session {
       // A flushed request that gave up is not answered: its Rflush tells.
       if (!(flight.req.flushed && err.code === "EINTR")) reply = this.#errorReply(tag, e);
     }
-    const { fid } = flight;
-    if (fid && --fid.busy === 0) fid.idle?.();
+    if (flight.fid) this.#settle(flight.fid);
     if (epoch === this.#epoch) {
       this.#flights.delete(tag);
       if (reply) this.#replyLater(reply);
+      else this.#flushLater();
     }
     for (const wake of flight.waiters) wake();
   }
 
-  /** Gives up what is under way on a fid that is being clunked, and waits for it. */
-  idle(fid: Fid): void | Promise<void> {
-    const mine = [...this.#flights.values()].filter((flight) => flight.fid === fid);
-    if (fid.busy === 0) return;
-    for (const flight of mine) flight.req.flush();
-    return new Promise((resolve) => fid.idle = resolve);
+  /** A request on `fid` is over. */
+  #settle(fid: Fid): void {
+    if (--fid.busy === 0) fid.idle?.();
   }
 
   // ---- version and flush
@@ -247,6 +252,10 @@ export class Session {
   #replyLater(msg: Rmsg): void {
     if (this.output.pending > HIGH_WATER_BYTES) this.#overflow.push(msg);
     else this.#tryReply(msg);
+    this.#flushLater();
+  }
+
+  #flushLater(): void {
     if (this.#flushQueued) return;
     this.#flushQueued = true;
     queueMicrotask(() => this.#flushReplies());

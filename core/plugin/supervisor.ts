@@ -16,7 +16,7 @@
 import type { Dev } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
-import { MAFTER } from "../mount.ts";
+import { MAFTER, MCREATE } from "../mount.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import type { ImagePlugin } from "./image.ts";
 import { checkOptions, type Manifest, type Placement } from "./manifest.ts";
@@ -127,6 +127,11 @@ export class Supervisor {
     return this.#instances.get(name);
   }
 
+  /** What the plugin of a folder says of itself. */
+  async manifestOf(plugin: string): Promise<Manifest> {
+    return (await this.#host.read(plugin)).manifest;
+  }
+
   /** Loads a plugin and registers its Dev as `#name`. Throws why it can not be; then nothing has changed. */
   async load(entry: Omit<ImagePlugin, "as"> & { as?: string }): Promise<PluginInstance> {
     const files = await this.#host.read(entry.plugin);
@@ -152,7 +157,7 @@ export class Supervisor {
     const shown: string[] = [];
     for (const path of inst.files.manifest.serves) {
       try {
-        await init?.bind(`#${inst.name}`, path, MAFTER);
+        await init?.bind(`#${inst.name}`, path, MAFTER | MCREATE);
         shown.push(path);
       } catch (e) {
         this.#kernel.log.print(`${inst.name}: not bound at ${path}: ${toErr(e).message}`);

@@ -1,0 +1,54 @@
+/**
+ * What a node prints when it has booted: the checklist, where it listens, and how to mount it from elsewhere.
+ *
+ * Layer: cmd, pure text.
+ */
+
+import { parseDial } from "../core/p9/dial.ts";
+import type { Image } from "../core/plugin/image.ts";
+import type { PluginInstance } from "../core/plugin/supervisor.ts";
+
+/** The first line. */
+export function greeting(image: Image): string {
+  return `ring9: booting image ${image.name}${image.description ? `: ${image.description}` : ""}`;
+}
+
+/** A line of the checklist: a plugin, its placement, its milliseconds. */
+export function planLine(inst: PluginInstance): string {
+  const where = inst.placement === "inline" ? "" : `  ${inst.started?.id}, ${inst.started?.confinement}`;
+  return `  ${inst.name.padEnd(12)} ${inst.placement.padEnd(10)} ${inst.startMs.toFixed(1).padStart(7)} ms${where}`;
+}
+
+/** Where it listens, and the lines to mount it with. */
+export function banner(addresses: string[], user: string, ms: number): string {
+  const lines = [
+    `up in ${ms.toFixed(0)} ms`,
+    ...addresses.map((address) => `listening on ${address}`),
+    "",
+    "mount it from:",
+  ];
+  for (const address of addresses) lines.push(...howTo(address, user));
+  if (!addresses.some((address) => address.startsWith("tcp!"))) {
+    lines.push("  over TCP: boot with --listen tcp!127.0.0.1!5640");
+  }
+  return lines.join("\n") + "\n";
+}
+
+function howTo(text: string, user: string): string[] {
+  const address = parseDial(text);
+  const options = `version=9p2000.L,uname=${user},access=client,msize=1048576`;
+  const common: [string, string][] = [
+    ["plan9port", `9p -a '${text}' ls / ; 9pfuse '${text}' /mnt`],
+    ["another ring9", `mount '${text}' /n/ring9`],
+    ["this command line", `deno task 9p ls '${text}' /`],
+  ];
+  const linux: [string, string][] = address.net === "tcp"
+    ? [
+      ["Linux", `mount -t 9p -o trans=tcp,port=${address.port},${options} ${address.host} /mnt`],
+      ["a QEMU guest", `mount -t 9p -o trans=tcp,port=${address.port},${options} 10.0.2.2 /mnt   (user network)`],
+    ]
+    : address.net === "unix"
+    ? [["Linux", `sudo mount -t 9p -o trans=unix,${options} ${address.path} /mnt`]]
+    : [];
+  return [...linux, ...common].map(([from, line]) => `  ${from.padEnd(18)} ${line}`);
+}

@@ -1,0 +1,72 @@
+/**
+ * `deno task boot`: boots an image.
+ *
+ * Layer: cmd, programs that a person runs; this is the main thread of a node. It reads the command line, starts the
+ * kernel isolate (kernel.ts), and becomes the warden: after that it can do nothing but start isolates.
+ */
+
+import { parseArgs } from "node:util";
+import { runWarden } from "../core/host/warden.ts";
+import type { KernelArgs } from "./kernel.ts";
+
+const HELP = `ring9: a microkernel that serves Plan 9 file trees, on Deno
+
+usage: deno task boot [--image NAME] [--listen ADDRESS]... [--no-console]
+
+  --image NAME      a folder of images/, or a path to one (default: default)
+  --listen ADDRESS  serve the name space there too: tcp!127.0.0.1!5640, unix!/path/to/socket
+  --socket PATH     the unix socket it always serves (default: $XDG_RUNTIME_DIR/ring9/9p)
+  --no-console      no prompt; standard input is not read
+  --quiet           print where it listens, and nothing else
+  --help            this text
+
+examples:
+  deno task boot
+  deno task boot --listen tcp!127.0.0.1!5640
+  deno task boot --image default --no-console --listen tcp!127.0.0.1!0
+  deno task 9p ls -l unix!$XDG_RUNTIME_DIR/ring9/9p /
+
+Only loopback and unix sockets are listened on. Ctrl-C stops it.
+`;
+
+function main(): void {
+  const args = readArgs();
+  if (args) runWarden(new URL("./kernel.ts", import.meta.url), args);
+}
+
+/** The command line; null when there is nothing to boot. */
+function readArgs(): KernelArgs | null {
+  try {
+    const { values, positionals } = parseArgs({
+      args: Deno.args,
+      allowPositionals: true,
+      options: {
+        image: { type: "string", default: "default" },
+        listen: { type: "string", multiple: true, default: [] },
+        socket: { type: "string" },
+        "no-console": { type: "boolean", default: false },
+        quiet: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+    if (values.help) {
+      console.log(HELP);
+      return null;
+    }
+    if (positionals.length > 0) throw new Error(`"${positionals[0]}" is no option (try --help)`);
+    const { image, listen, socket, quiet } = values;
+    return {
+      image,
+      listen,
+      socket,
+      quiet,
+      console: !values["no-console"],
+      project: new URL("../", import.meta.url).href,
+    };
+  } catch (e) {
+    console.error(`ring9: ${(e as Error).message}`);
+    Deno.exit(2);
+  }
+}
+
+main();

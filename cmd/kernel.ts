@@ -1,0 +1,96 @@
+/**
+ * The kernel isolate of a node that was booted from the command line: boots the image, tells how to reach it, and
+ * gives the terminal a shell.
+ *
+ * Layer: cmd; a worker, started by the warden (boot.ts). The system itself is core/host/node.ts.
+ */
+
+import { hostClock } from "../core/host/clock.ts";
+import { Node, type NodeEvents } from "../core/host/node.ts";
+import { Warden } from "../core/host/spawn.ts";
+import { toErr } from "../core/err.ts";
+import { banner, greeting, planLine } from "./banner.ts";
+import { Shell } from "./sh.ts";
+
+/** What boot.ts hands over. */
+export interface KernelArgs {
+  project: string;
+  image: string;
+  listen: string[];
+  /** The unix socket; by default one in the runtime directory. */
+  socket?: string;
+  console: boolean;
+  quiet: boolean;
+}
+
+/** Exit status for what could not be booted: EX_CONFIG of sysexits(3). */
+const EX_CONFIG = 78;
+
+const warden = await Warden.connect();
+const args = warden.init as KernelArgs;
+const begunMs = hostClock.monotonic();
+let shell: Shell | null = null;
+let shutdown: () => Promise<void> = () => warden.exit(0);
+
+try {
+  await boot();
+} catch (e) {
+  console.error(`ring9: cannot boot: ${toErr(e).message}`);
+  await warden.exit(EX_CONFIG);
+}
+
+async function boot(): Promise<Node> {
+  const say = args.quiet ? () => {} : console.log;
+  const addresses: string[] = [];
+  const events: NodeEvents = {
+    image: (image) => say(greeting(image)),
+    plugin: (inst) => say(planLine(inst)),
+    namespace: (lines, ms) =>
+      say(`  ${"name space".padEnd(12)} ${`${lines} lines`.padEnd(10)} ${ms.toFixed(1).padStart(7)} ms`),
+    listening: (address) => addresses.push(address),
+  };
+  const listen = [`unix!${args.socket ?? defaultSocket()}`, ...args.listen];
+  const options = { cons: { terminal: args.console } };
+  const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
+  onSignals(booted);
+  say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
+  if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }
+  if (args.console) runShell(booted);
+  return booted;
+}
+
+/** The runtime directory's socket: a place of the user's own. */
+function defaultSocket(): string {
+  const runtime = Deno.env.get("XDG_RUNTIME_DIR");
+  return runtime ? `${runtime}/ring9/9p` : `/tmp/ring9-${Deno.uid() ?? 0}/9p`;
+}
+
+/** Ctrl-C stops the command that runs in the shell, or else the system; SIGTERM the system. */
+function onSignals(booted: Node): void {
+  let stopping = false;
+  const stop = async () => {
+    if (stopping) await warden.exit(1);
+    stopping = true;
+    if (!args.quiet) console.log("\nring9: stopping");
+    await booted.close();
+    await warden.exit(0);
+  };
+  Deno.addSignalListener("SIGINT", () => shell?.interrupt() || stop());
+  Deno.addSignalListener("SIGTERM", stop);
+  shutdown = stop;
+}
+
+/** The shell is a proc like any other, on /dev/cons. */
+function runShell(booted: Node): void {
+  booted.init.spawn({
+    name: "sh",
+    env: "copy",
+    async main(proc) {
+      for (const mode of [0, 1, 1]) await proc.open("/dev/cons", mode);
+      shell = new Shell(proc);
+      const status = await shell.run();
+      await shutdown();
+      return status;
+    },
+  });
+}

@@ -1,0 +1,225 @@
+/**
+ * Node: a running system in the kernel isolate: an image's plugins, its name space, and the 9P listeners.
+ *
+ * Layer: core/host, the top of the core: it puts kernel, supervisor, placements and server together, and knows no
+ * plugin. Who booted it talks to it through events (a line a step), and ends it with `close`.
+ *
+ * What holds always: nothing but loopback and unix sockets is listened on; when a step fails everything that was
+ * started is stopped again.
+ */
+
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { User } from "../dev.ts";
+import { Err, toErr } from "../err.ts";
+import { Export } from "../export.ts";
+import { Kernel } from "../kernel.ts";
+import { Mnt } from "../mnt.ts";
+import { runNamespace } from "../nsfile.ts";
+import { formatDial, isLoopback, parseDial } from "../p9/dial.ts";
+import { claimedUser, Srv } from "../p9/srv.ts";
+import type { Transport } from "../p9/transport.ts";
+import { type Image, type ImagePlugin, parseImage } from "../plugin/image.ts";
+import { startOrder } from "../plugin/levels.ts";
+import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
+import type { Proc } from "../proc.ts";
+import { Queues } from "../queues.ts";
+import { hostClock } from "./clock.ts";
+import { NodePlugins } from "./plugin_host.ts";
+import type { Warden } from "./spawn.ts";
+import { dial, listen, type Listener } from "./transports.ts";
+
+/** The path of plugins that are there before any is loaded. */
+const GIVEN_PATHS = ["/"];
+/** How long a clean end may take before the rest is killed, milliseconds. */
+const CLOSE_MS = 3_000;
+
+/** What to boot. */
+export interface NodeOptions {
+  /** The folder that holds core/ and plugins/: a file: URL that ends with a slash. */
+  project: string;
+  /** A folder of images/, or a path to one. */
+  image: string;
+  /** Dial strings, besides the image's. */
+  listen: string[];
+  /** Options that go over those of the image, by the plugin's name. */
+  options: Record<string, Record<string, unknown>>;
+}
+
+/** What a node tells while it boots. */
+export interface NodeEvents {
+  image(image: Image): void;
+  plugin(inst: PluginInstance): void;
+  namespace(lines: number, ms: number): void;
+  listening(address: string): void;
+}
+
+/** A running system. */
+export class Node {
+  readonly kernel: Kernel;
+  readonly supervisor: Supervisor;
+  readonly queues = new Queues();
+  readonly srv: Srv;
+  /** The first proc; its name space is the one that is served. */
+  readonly init: Proc;
+  readonly #warden: Warden;
+  readonly #listeners: Listener[] = [];
+
+  private constructor(parts: { kernel: Kernel; supervisor: Supervisor; init: Proc; warden: Warden }) {
+    this.kernel = parts.kernel;
+    this.supervisor = parts.supervisor;
+    this.init = parts.init;
+    this.#warden = parts.warden;
+    const { kernel } = this;
+    this.srv = new Srv(new Export(this.init.pgrp, { name: "ns" }), {
+      clock: kernel.clock,
+      user: (uname, nuname) => userOf(kernel.hostowner, uname, nuname),
+      log: (text) => kernel.log.print(text),
+    });
+    kernel.stats.set("9p", () => ({ ...this.srv.stats, sessions: this.srv.sessions.size }));
+    kernel.reports.set("queues", () => this.queues.text());
+  }
+
+  /** Boots. Throws what stands in the way, with everything stopped again. */
+  static async boot(options: NodeOptions, warden: Warden, events: NodeEvents): Promise<Node> {
+    const project = new URL(options.project);
+    const { image, folder } = readImage(project, options.image);
+    events.image(image);
+    const kernel = new Kernel({
+      clock: hostClock,
+      hostowner: hostowner(image),
+      sysname: image.sysname ?? Deno.hostname(),
+      dial: dialTree,
+    });
+    const supervisor = new Supervisor(kernel, new NodePlugins(kernel, warden, project));
+    kernel.supervisor = supervisor;
+    try {
+      await loadAll(supervisor, withOptions(image.plugins, options.options), events);
+      const init = await kernel.init();
+      const begun = hostClock.monotonic();
+      const text = Deno.readTextFileSync(new URL(image.namespace, folder));
+      await runNamespace(init, text, `${image.name}/${image.namespace}`);
+      events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
+      const node = new Node({ kernel, supervisor, init, warden });
+      node.#report();
+      for (const address of [...options.listen, ...image.listen]) events.listening(await node.listen(address));
+      return node;
+    } catch (e) {
+      await supervisor.close();
+      throw e;
+    }
+  }
+
+  /** Serves the name space at a dial string; answers the address, with the real port. */
+  async listen(text: string): Promise<string> {
+    const address = parseDial(text);
+    if (!isLoopback(address)) {
+      throw new Err(
+        "EACCES",
+        `will not listen at ${text}: it is not loopback, and there is no authentication yet ` +
+          `(listen at tcp!127.0.0.1!PORT, and let ssh -L carry it to other hosts)`,
+      );
+    }
+    if (address.net === "unix") makePrivateFolder(address.path);
+    const listener = await listen(address);
+    this.#listeners.push(listener);
+    const where = formatDial(listener.address);
+    const endpoint = { address: where, status: () => "9P2000 9P2000.u 9P2000.L", close: () => listener.close() };
+    this.kernel.listeners.add(endpoint);
+    this.#accept(listener).catch((e) => this.kernel.log.print(`9p: ${where}: ${toErr(e).message}`))
+      .finally(() => this.kernel.listeners.delete(endpoint));
+    return where;
+  }
+
+  async #accept(listener: Listener): Promise<void> {
+    for await (const transport of listener) this.#serve(transport);
+  }
+
+  async #serve(transport: Transport): Promise<void> {
+    const served = this.srv.serve(transport);
+    const session = [...this.srv.sessions].at(-1);
+    const status = () =>
+      session
+        ? `${session.dialect?.name ?? "-"} ${
+          session.user?.name ?? "-"
+        } ${session.fids.size} fids ${session.inFlight} in flight`
+        : "-";
+    const endpoint = { address: transport.remote, status, close: () => transport.close() };
+    this.kernel.connections.add(endpoint);
+    await served;
+    this.kernel.connections.delete(endpoint);
+  }
+
+  /** Stops listening, ends all connections, procs and plugins. */
+  async close(): Promise<void> {
+    for (const listener of this.#listeners) listener.close();
+    this.srv.close();
+    const clean = this.kernel.close().then(() => this.supervisor.close());
+    const late = new Promise<void>((resolve) => this.kernel.clock.after(CLOSE_MS, resolve));
+    await Promise.race([clean, late]);
+  }
+
+  /** Fills /sys/health when the main thread has told how it is locked. */
+  async #report(): Promise<void> {
+    const { kernel } = this;
+    kernel.reports.set("health", () => "warden not locked yet\n");
+    const lock = await this.#warden.locked;
+    const text = Object.entries(lock).map(([key, value]) => `warden.${key} ${healthWord(value)}\n`).join("");
+    kernel.reports.set("health", () => text);
+  }
+}
+
+function healthWord(value: unknown): string {
+  if (Array.isArray(value)) return value.length > 0 ? value.join("; ") : "-";
+  return String(value);
+}
+
+/** The user that a connection claims to be; the hostowner by name or number. Its socket is for the hostowner alone. */
+function userOf(hostowner: User, uname: string, nuname: number): User {
+  const claimed = claimedUser(uname, nuname);
+  return claimed.uid === hostowner.uid || claimed.name === hostowner.name ? hostowner : claimed;
+}
+
+function hostowner(image: Image): User {
+  const uid = Deno.uid() ?? 0;
+  const name = image.hostowner ?? Deno.env.get("USER") ?? Deno.env.get("LOGNAME") ?? (uid === 0 ? "root" : String(uid));
+  return { name, uid, gid: Deno.gid() ?? uid };
+}
+
+/** Reads the image of a folder of images/, or of a path. */
+function readImage(project: URL, name: string): { image: Image; folder: URL } {
+  const folder = /^\.{0,2}\//.test(name)
+    ? pathToFileURL(`${Deno.realPathSync(name)}/`)
+    : new URL(`images/${name}/`, project);
+  const path = fileURLToPath(new URL("image.json", folder));
+  try {
+    return { image: parseImage(Deno.readTextFileSync(path), path), folder };
+  } catch (e) {
+    if (!(e instanceof Deno.errors.NotFound)) throw e;
+    const known = [...Deno.readDirSync(new URL("images/", project))].filter((d) => d.isDirectory).map((d) => d.name);
+    throw new Err("ENOENT", `no image is called ${name} (there are: ${known.join(", ")}; or give a path to one)`);
+  }
+}
+
+function withOptions(plugins: ImagePlugin[], options: NodeOptions["options"]): ImagePlugin[] {
+  return plugins.map((entry) => ({ ...entry, options: { ...entry.options, ...options[entry.as] } }));
+}
+
+/** Loads an image's plugins, each after those that it needs. */
+async function loadAll(supervisor: Supervisor, plugins: ImagePlugin[], events: NodeEvents): Promise<void> {
+  const needy = await Promise.all(plugins.map(async (entry) => {
+    const { serves, needs, level } = await supervisor.manifestOf(entry.plugin);
+    return { name: entry.as, serves, needs, level, entry };
+  }));
+  for (const { entry } of startOrder(needy, GIVEN_PATHS)) events.plugin(await supervisor.load(entry));
+}
+
+/** The tree at the other end of a dial string. */
+async function dialTree(address: string, signal?: AbortSignal): Promise<Mnt> {
+  return await Mnt.connect(await dial(address, { signal }), { name: address, clock: hostClock });
+}
+
+/** A unix socket's folder is for its owner alone. */
+function makePrivateFolder(path: string): void {
+  const folder = path.slice(0, path.lastIndexOf("/"));
+  if (folder !== "") Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+}

@@ -1,0 +1,115 @@
+/**
+ * NodePlugins: reads plugins from disk and starts them at the three placements, for the supervisor.
+ *
+ * Layer: core/host, in the kernel isolate. Inline is a call; an isolate and a process are reached by 9P through the
+ * mount driver. What a placement can not give is refused with what would.
+ */
+
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { Err } from "../err.ts";
+import type { Kernel } from "../kernel.ts";
+import { Mnt } from "../mnt.ts";
+import { type Manifest, parseManifest, type Permissions } from "../plugin/manifest.ts";
+import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
+import type { Hosted } from "./hosted.ts";
+import { startInline } from "./inline.ts";
+import type { Warden } from "./spawn.ts";
+
+/** Where the kernel looks for plugins that are named and not given by a path. */
+const PLUGIN_FOLDERS = ["plugins", "examples"];
+
+/** The plugins of a node. */
+export class NodePlugins implements PluginHost {
+  readonly #kernel: Kernel;
+  readonly #warden: Warden;
+  /** The project's folder, a URL that ends with a slash. */
+  readonly #project: URL;
+
+  constructor(kernel: Kernel, warden: Warden, project: URL) {
+    this.#kernel = kernel;
+    this.#warden = warden;
+    this.#project = project;
+  }
+
+  read(plugin: string): PluginFiles {
+    const folder = this.#folderOf(plugin);
+    const path = fileURLToPath(new URL("plugin.json", folder));
+    const manifestText = Deno.readTextFileSync(path);
+    const manifest = parseManifest(manifestText, path);
+    return { manifest, manifestText, module: new URL("mod.ts", folder).href, man: textOrEmpty(folder, manifest.name) };
+  }
+
+  async start(spec: StartSpec): Promise<StartedPlugin> {
+    refuseImpossible(spec);
+    if (spec.placement === "inline") return await this.#startInline(spec);
+    const { name, module, options, cpu, generation, reason, log, manifest: { permissions, limits, shutdownMs } } = spec;
+    const common = { name, module, options, cpu, generation, reason, log, hostowner: this.#kernel.hostowner.name };
+    const all = { ...common, limits: { heapMb: limits.heapMb, stopMs: shutdownMs } };
+    const hosted = spec.placement === "isolate"
+      ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
+      : await this.#warden.spawnProcess({ ...all, permissions: denoPermissions(permissions) });
+    return await this.#started(hosted);
+  }
+
+  async #startInline(spec: StartSpec): Promise<StartedPlugin> {
+    const kernel = spec.manifest.permissions.kernel ? this.#kernel : undefined;
+    const { dev, stop } = await startInline({ ...spec, hostowner: this.#kernel.hostowner.name, kernel });
+    return { dev, id: "kernel", confinement: "none: trusted", stop, stats: () => ({}) };
+  }
+
+  /** The tree of a plugin at a distance. Who asks there is who asks here. */
+  async #started(hosted: Hosted): Promise<StartedPlugin> {
+    const { id, confinement, name } = hosted;
+    const dev = await Mnt.connect(hosted.transport, { name, perUser: true, clock: this.#kernel.clock });
+    return {
+      dev,
+      id: hosted.placement === "process" ? `pid ${id}` : id,
+      confinement,
+      died: hosted.exited.then(({ reason, text }) => `${reason}: ${text}`),
+      stop: () => hosted.stop(),
+      stats: () => ({ beats: hosted.beats(), pid: hosted.pid }),
+    };
+  }
+
+  #folderOf(plugin: string): URL {
+    if (/^\.{0,2}\//.test(plugin)) return pathToFileURL(`${Deno.realPathSync(plugin)}/`);
+    for (const folder of PLUGIN_FOLDERS) {
+      const url = new URL(`${folder}/${plugin}/`, this.#project);
+      if (/^[a-z][a-z0-9_-]*$/.test(plugin) && isFile(new URL("plugin.json", url))) return url;
+    }
+    throw new Err(
+      "ENOENT",
+      `no plugin is called ${plugin} (looked in ${PLUGIN_FOLDERS.join(", ")}; or give a path to it)`,
+    );
+  }
+}
+
+function refuseImpossible({ name, placement, manifest: { permissions } }: StartSpec): void {
+  if (placement === "inline") return;
+  if (permissions.kernel) throw new Err("EPERM", `${name} needs the kernel, which only placement inline has`);
+  if (placement === "isolate" && Object.keys(permissions).length > 0) {
+    throw new Err(
+      "EPERM",
+      `${name} asks for ${
+        Object.keys(permissions).join(", ")
+      }, and an isolate has no permissions: use placement process`,
+    );
+  }
+}
+
+function denoPermissions({ kernel: _, ...permissions }: Permissions): Omit<Permissions, "kernel"> {
+  return permissions;
+}
+
+function textOrEmpty(folder: URL, name: Manifest["name"]): string {
+  const page = new URL(`${name}.md`, folder);
+  return isFile(page) ? Deno.readTextFileSync(page) : "";
+}
+
+function isFile(url: URL): boolean {
+  try {
+    return Deno.statSync(url).isFile;
+  } catch {
+    return false; // whatever the reason, there is nothing to read
+  }
+}
