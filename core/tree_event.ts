@@ -5,6 +5,9 @@
  * every event posted since it opened, in order, one a read (an event longer than the read goes on in the next). A
  * queue is bounded: a reader that lags loses the oldest, which is counted and, if the author wishes, told to it. A
  * flushed read takes no event with it.
+ *
+ * Linux's own 9P client goes on reading until the reader's whole buffer is full, so that `cat` shows nothing until
+ * much has happened; a file opened O_NONBLOCK gives each event at once and still waits: `dd iflag=nonblock bs=64k`.
  */
 
 import { Err } from "./err.ts";
