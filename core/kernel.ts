@@ -15,10 +15,12 @@ import { Egrp } from "./egrp.ts";
 import { Fgrp, type OpenFile } from "./fgrp.ts";
 import { type Instance, instanceOf } from "./instance.ts";
 import { Kmesg } from "./kmesg.ts";
+import { FileTransport } from "./file_transport.ts";
+import { Mnt } from "./mnt.ts";
 import { Held } from "./mount.ts";
 import { type Devtab, Pgrp } from "./ns.ts";
 import { NONUNAME, ORDWR } from "./p9/types.ts";
-import { quote } from "./path.ts";
+import { isDial, quote } from "./path.ts";
 import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
 import { Service, Services } from "./services.ts";
@@ -31,8 +33,6 @@ export interface KernelOptions {
   sysname?: string;
   /** Makes the tree at the other end of a dial string, `tcp!host!564`. */
   dial?: (address: string, signal?: AbortSignal) => Promise<Dev>;
-  /** Makes the tree whose 9P an open file carries. */
-  over?: (file: OpenFile, what: string) => Dev;
 }
 
 /** Something that listens, or a connection. */
@@ -68,7 +68,6 @@ export class Kernel implements Devtab, ProcHost {
   /** Devs that are gone from a name, until it has a Dev again. */
   readonly #gone = new Map<string, Instance[]>();
   readonly #dial: KernelOptions["dial"];
-  readonly #over: KernelOptions["over"];
 
   constructor(options: KernelOptions) {
     const { hostowner = "ring9" } = options;
@@ -77,7 +76,6 @@ export class Kernel implements Devtab, ProcHost {
     this.sysname = options.sysname ?? "ring9";
     this.log = new Kmesg(options.clock);
     this.#dial = options.dial;
-    this.#over = options.over;
   }
 
   /** The text of a report; empty when nobody fills it. */
@@ -159,31 +157,28 @@ export class Kernel implements Devtab, ProcHost {
     return this.clock.monotonic();
   }
 
+  /** The tree at the other end of a dial string. */
+  async dial(address: string, signal?: AbortSignal): Promise<Dev> {
+    if (!this.#dial) throw new Err("EOPNOTSUPP", `cannot dial ${quote(address)}: this system dials nobody`);
+    return await this.#dial(address, signal);
+  }
+
   async connect(proc: Proc, what: string, signal?: AbortSignal): Promise<Dev> {
-    if (what.includes("!") && !/^[#/.]/.test(what)) {
-      if (!this.#dial) throw new Err("EOPNOTSUPP", `cannot dial ${quote(what)}: this system dials nobody`);
-      return await this.#dial(what, signal);
-    }
+    if (isDial(what)) return await this.dial(what, signal);
     const fd = await proc.open(what, ORDWR, signal);
     const file = proc.fgrp.get(fd).hold();
     await proc.close(fd);
     const { aux } = file.chan.aux;
-    if (!(aux instanceof Service)) return this.#connectOver(file, what);
-    const service = aux;
+    if (!(aux instanceof Service)) return await connectOver(file, what);
     await file.drop();
-    if (service.posted && "dev" in service.posted) return service.posted.dev;
-    return service.tree ??= this.#connectOver(service.hold(), what);
+    if (aux.posted && "dev" in aux.posted) return aux.posted.dev;
+    return await (aux.tree ??= connectOver(aux.hold(), what));
   }
 
   /** Ends all procs, the first one last. */
   async close(): Promise<void> {
     for (const proc of this.procs.list().reverse()) await proc.exit("shutdown");
     for (const service of this.services.list()) await this.services.remove(service);
-  }
-
-  #connectOver(file: OpenFile, what: string): Dev {
-    if (!this.#over) throw new Err("EOPNOTSUPP", `cannot speak 9P over ${quote(what)}`);
-    return this.#over(file, what);
   }
 
   #mustHave(name: string): Dev {
@@ -210,4 +205,9 @@ export class Kernel implements Devtab, ProcHost {
     for (const mount of lost) this.log.print(`device #${name}: the new one has no ${mount}`);
     return lost;
   }
+}
+
+/** The tree whose 9P an open file, taken over, carries. */
+function connectOver(file: OpenFile, what: string): Promise<Dev> {
+  return Mnt.connect(new FileTransport(file, what), { name: what });
 }

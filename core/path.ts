@@ -52,6 +52,11 @@ export function dirAndName(path: string): [dir: string, name: string] {
   return [slash === 0 ? "/" : clean.slice(0, slash), clean.slice(slash + 1)];
 }
 
+/** Whether a name is a dial string, and no path. */
+export function isDial(what: string): boolean {
+  return what.includes("!") && !/^[#/.]/.test(what);
+}
+
 /** A name that a file may be given; anything else is refused here. */
 export function checkName(name: string): string {
   if (name === "" || name === "." || name === ".." || name.includes("/") || name.includes("\0")) {

@@ -17,10 +17,10 @@ import { Egrp } from "./egrp.ts";
 import { Fgrp } from "./fgrp.ts";
 import { MREPL, type Remote } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
-import { quote } from "./path.ts";
+import { isDial, quote } from "./path.ts";
 import type { Dev } from "./dev.ts";
 import type { MaybePromise } from "./p9/types.ts";
-import { ProcFiles } from "./proc_files.ts";
+import { ProcFiles, type ProcParts } from "./proc_files.ts";
 
 /** Notes that wait to be read, and wait records that wait for the parent, at the most. */
 const MAX_NOTES = 32, MAX_WAITS = 1024;
@@ -67,7 +67,6 @@ export class Proc extends ProcFiles {
   readonly host: ProcHost;
   readonly pid: number;
   name: string;
-  env: Egrp;
   parent: Proc | null;
   readonly startMs: number;
   /** Set when it has ended. */
@@ -81,12 +80,11 @@ export class Proc extends ProcFiles {
 
   /** Made by ProcTable. The groups are taken over. */
   constructor(host: ProcHost, pid: number, parent: Proc | null, options: ProcParts) {
-    super(options.user, options.pgrp, options.fgrp, options.cwd);
+    super(options);
     this.host = host;
     this.pid = pid;
     this.parent = parent;
     this.name = options.name;
-    this.env = options.env;
     this.startMs = host.monotonic();
   }
 
@@ -132,7 +130,7 @@ export class Proc extends ProcFiles {
   /** Mounts the tree behind `what`: a file of /srv, a dial string, or a file whose bytes are 9P. */
   async mount(what: string, old: string, flags = MREPL, aname = "", signal?: AbortSignal): Promise<void> {
     const dev = await this.host.connect(this, what, signal);
-    await this.mountDev(dev, old, flags, { what: what.includes("!") ? what : this.absolute(what), aname }, signal);
+    await this.mountDev(dev, old, flags, { what: isDial(what) ? what : this.absolute(what), aname }, signal);
   }
 
   /** Mounts the tree of a Dev at hand; `remote` is what the name space's line says of it. */
@@ -279,16 +277,6 @@ export class NoteQueue {
   close(): void {
     this.#onClose();
   }
-}
-
-/** What a proc is made of. */
-export interface ProcParts {
-  name: string;
-  user: User;
-  cwd: string;
-  pgrp: Pgrp;
-  fgrp: Fgrp;
-  env: Egrp;
 }
 
 /** The procs of a system, by number. */

@@ -8,12 +8,13 @@
  */
 
 import { Req, type User } from "./dev.ts";
+import type { Egrp } from "./egrp.ts";
 import { Err, toErr } from "./err.ts";
 import { Export } from "./export.ts";
 import { type Fgrp, OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
-import { checkName, deviceOf, dirAndName, joinPath, quote, splitPath } from "./path.ts";
+import { checkName, deviceOf, dirAndName, isDial, joinPath, quote, splitPath } from "./path.ts";
 import {
   type Dir,
   MAXWELEM,
@@ -61,11 +62,22 @@ export interface CreateOptions {
   signal?: AbortSignal;
 }
 
+/** What a proc is made of. */
+export interface ProcParts {
+  name: string;
+  user: User;
+  cwd: string;
+  pgrp: Pgrp;
+  fgrp: Fgrp;
+  env: Egrp;
+}
+
 /** The file calls of a proc. */
 export abstract class ProcFiles {
   user: User;
   pgrp: Pgrp;
   fgrp: Fgrp;
+  env: Egrp;
   /** The current directory, absolute. */
   cwd: string;
   readonly counters: Counters = {
@@ -81,10 +93,12 @@ export abstract class ProcFiles {
   #dot: NsChan | null = null;
   readonly #inFlight = new Set<Req>();
 
-  protected constructor(user: User, pgrp: Pgrp, fgrp: Fgrp, cwd: string) {
+  /** The groups are taken over. */
+  protected constructor({ user, pgrp, fgrp, env, cwd }: ProcParts) {
     this.user = user;
     this.pgrp = pgrp;
     this.fgrp = fgrp;
+    this.env = env;
     this.cwd = cwd;
     this.#files = new Export(pgrp, { name: "proc" });
   }
@@ -303,7 +317,7 @@ export abstract class ProcFiles {
   /** Takes `path`, or all, off the mount point `old`. */
   unmount(path: string | null, old: string, signal?: AbortSignal): Promise<void> {
     return this.call(signal, (req) => {
-      const from = path === null || path.includes("!") ? path : this.absolute(path);
+      const from = path === null || isDial(path) ? path : this.absolute(path);
       return this.pgrp.unmount(this.#files, from, this.absolute(old), req);
     });
   }

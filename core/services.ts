@@ -24,7 +24,7 @@ export class Service {
   readonly mtimeMs: number;
   posted: Posted | null = null;
   /** The tree on the other side of a posted file, once it was mounted. */
-  tree: Dev | null = null;
+  tree: Promise<Dev> | null = null;
 
   constructor(name: string, owner: User, perm: number, path: number, mtimeMs: number) {
     this.name = name;
