@@ -50,7 +50,7 @@ async function boot(): Promise<Node> {
     listening: (address) => addresses.push(address),
   };
   const listen = [`unix!${args.socket ?? defaultSocket()}`, ...args.listen];
-  const options = { cons: { terminal: args.console } };
+  const options = { cons: { terminal: args.console ? "host" : "none" } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
   onSignals(booted);
   say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));

@@ -68,9 +68,9 @@ function pluginsCtl(kernel: Kernel): Described {
         await supervisor().show(await supervisor().load({ plugin, ...tokenizeOptions(words) }));
       },
     },
-    "unload name [force:force]": {
+    "unload name [force]": {
       help: "takes a plugin away; with force also when files of it are open",
-      run: (name, force, req) => control(kernel, req, (s) => s.unload(name, { force: force !== undefined })),
+      run: (name, force, req) => control(kernel, req, (s) => s.unload(name, { force: isForce(force) })),
     },
     "reload name": {
       help: "starts its code anew from disk and puts it in the old one's place",
@@ -97,9 +97,9 @@ function pluginDir(kernel: Kernel, name: string): Described | undefined {
         help: "stops it and starts the same code",
         run: (req) => control(kernel, req, (s) => s.restart(name)),
       },
-      "unload [force:force]": {
+      "unload [force]": {
         help: "takes it away; with force also when files of it are open",
-        run: (force, req) => control(kernel, req, (s) => s.unload(name, { force: force !== undefined })),
+        run: (force, req) => control(kernel, req, (s) => s.unload(name, { force: isForce(force) })),
       },
     }, { mode: OWNER_WRITES }),
     status: () => statusText(kernel, inst),
@@ -112,6 +112,11 @@ function pluginDir(kernel: Kernel, name: string): Described | undefined {
 async function control(kernel: Kernel, req: Req, what: (s: Supervisor) => Promise<void>): Promise<void> {
   mayControl(kernel, req);
   await what(supervisorOf(kernel));
+}
+
+function isForce(word: string | undefined): boolean {
+  if (word !== undefined && word !== "force") throw new Err("EINVAL", `"${word}" is not "force"`);
+  return word === "force";
 }
 
 function mayControl(kernel: Kernel, req: Req): void {
