@@ -1,9 +1,12 @@
 /** Rings between two isolates that really run at once: seeded sizes and paces, every byte checked, every way of waiting. */
 
 import assert from "node:assert/strict";
+import { threadIds, threads } from "../host/threads.ts";
+import { turn } from "../host/turn.ts";
 import type { SoakJob } from "../../tests/ring_soak_worker.ts";
+import { RingMatrix } from "./matrix.ts";
 import { readRing } from "./spsc.ts";
-import { ringPair } from "./transport.ts";
+import { ringPair, ringTransport } from "./transport.ts";
 
 const SEED = Number(Deno.env.get("SEED") ?? Date.now() & 0xffffff);
 /** Far beyond what it takes: only a lost wake-up takes this long. */
@@ -78,3 +81,28 @@ for (const { name, ringBytes, ...job } of CASES) {
     if (job.budget.spin === 0) assert.ok(parks > 0, `nobody ever parked: ${detail}`);
   });
 }
+
+Deno.test("an isolate that is killed in the middle of a write ends the stream of its peer, and its rings serve the next one", async () => {
+  let allocated = 0;
+  const alloc = (bytes: number) => (allocated++, { buffer: new SharedArrayBuffer(bytes), offset: 0 });
+  const matrix = new RingMatrix({ ringBytes: 4096, alloc }), into = new Uint8Array(1024);
+  matrix.join("core");
+  for (let life = 1; life <= 3; life++) {
+    const plugin = matrix.join("plugin");
+    const [mine, theirs] = matrix.connect("core", "plugin"), before = threadIds();
+    const worker = new Worker(new URL("../../tests/ring_soak_worker.ts", import.meta.url), { type: "module" });
+    const job = { kind: "stream", role: "a", budget: { spin: 0, turns: 0 }, adaptive: false } as const;
+    worker.postMessage({ ...job, port: theirs, seed: SEED, count: 100_000, maxSize: 3000 } satisfies SoakJob);
+    const core = ringTransport(mine, { turn });
+    for (let seen = 0; seen < 50_000;) seen += await core.read(into) ?? assert.fail("the end came early");
+    const thread = threads().find((t) => t.name.startsWith("worker-") && !before.includes(t.tid))!;
+    worker.terminate();
+    matrix.leave("plugin");
+    while (await core.read(into) !== null);
+    core.close();
+    assert.equal(mine.in.generation, life);
+    while (threadIds().includes(thread.tid)) await turn();
+    matrix.gone(plugin.id);
+  }
+  assert.equal(allocated, 2);
+});
