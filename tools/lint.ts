@@ -27,9 +27,9 @@ const LEAVES = [
 ];
 
 /** Folders that nothing imports at run time. */
-const OUTSIDE = ["bench", "docs", "examples", "images", "tests", "tools"];
+const OUTSIDE = ["bench", "cmd", "docs", "examples", "images", "tests", "tools"];
 
-/** What only core/host and devices may name: time, chance and I/O come in as arguments everywhere else. */
+/** What only core/host, devices and the programs of cmd may name: time, chance and I/O come in as arguments everywhere else. */
 const HOST_GLOBALS: Record<string, string> = {
   Deno: "the host is core/host's and devices' alone: take what you need as an argument",
   process: "the host is core/host's and devices' alone: take what you need as an argument",
@@ -77,6 +77,7 @@ export function importFault(from: string, to: string): string | undefined {
   }
   switch (top) {
     case "front":
+    case "cmd":
       return undefined;
     case "core":
       if (layer === "core" && target === "core/host") {
@@ -102,7 +103,7 @@ export function importFault(from: string, to: string): string | undefined {
 /** Whether a file may name the host: Deno, node:, timers, randomness. */
 export function mayNameHost(path: string): boolean {
   const layer = layerOf(path);
-  return layer === undefined || ["core/host", "devices", "tests", "tools", "bench", "images"].includes(layer);
+  return layer === undefined || ["core/host", "devices", "cmd", "tests", "tools", "bench", "images"].includes(layer);
 }
 
 /** The path from the root that an import names; undefined for a file that is not of this project. */

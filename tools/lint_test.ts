@@ -21,6 +21,7 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["plugins/ram/mod_test.ts", "tests/skip.ts"],
     ["tests/linux_test.ts", "plugins/ram/mod.ts"],
     ["mod.ts", "core/host/boot.ts"],
+    ["cmd/boot.ts", "core/host/boot.ts"],
     ["examples/todo/mod.ts", "examples/todo/store.ts"],
     ["examples/todo/mod.ts", "core/plugin/author.ts"],
   ];
@@ -37,6 +38,8 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["plugins/ip/mod.ts", "mod.ts", /ring9\/plugin/],
     ["plugins/ip/mod.ts", "tests/skip.ts", /nothing imports tests/],
     ["core/ns.ts", "core/ns_test.ts", /is a test/],
+    ["cmd/boot.ts", "tests/skip.ts", /nothing imports tests/],
+    ["core/ns.ts", "cmd/boot.ts", /nothing imports cmd/],
     ["examples/todo/mod.ts", "core/tree.ts", /import "ring9\/plugin"/],
     ["examples/todo/mod.ts", "examples/chat/mod.ts", /no plugin imports another/],
   ];
@@ -79,7 +82,17 @@ Deno.test("the host, time and chance are named in core/host, devices and tests a
     for (const path of ["core/x.ts", "net/x.ts", "fs/x.ts", "plugins/x/mod.ts", "examples/x/mod.ts"]) {
       assert.deepEqual(broken(path, source), ["host"], `${path}: ${source}`);
     }
-    for (const path of ["core/host/x.ts", "devices/x.ts", "tests/x.ts", "net/x_test.ts", "tools/x.ts", "bench/x.ts"]) {
+    for (
+      const path of [
+        "core/host/x.ts",
+        "devices/x.ts",
+        "cmd/x.ts",
+        "tests/x.ts",
+        "net/x_test.ts",
+        "tools/x.ts",
+        "bench/x.ts",
+      ]
+    ) {
       assert.deepEqual(broken(path, source), [], `${path}: ${source}`);
     }
   }
