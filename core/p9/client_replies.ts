@@ -10,7 +10,7 @@ import * as m from "./msg.ts";
 import type { Rmsg, Tmsg } from "./msg.ts";
 
 /** The reply of each request. */
-interface Replies {
+export interface Replies {
   [m.Tversion]: m.Rversion;
   [m.Tauth]: m.Rauth;
   [m.Tattach]: m.Rattach;

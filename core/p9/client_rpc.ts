@@ -41,7 +41,8 @@ export interface Call {
   sink: Uint8Array | null;
 }
 
-type CallState = "waiting" | "sent" | "flushing" | "answered" | "over";
+/** How far a call has come. */
+export type CallState = "waiting" | "sent" | "flushing" | "answered" | "over";
 
 /** What `Rpc` takes. */
 export interface RpcOptions {

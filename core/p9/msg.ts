@@ -52,17 +52,21 @@ export const Tcreate = 114, Rcreate = 115, Tread = 116, Rread = 117, Twrite = 11
 export const Tclunk = 120, Rclunk = 121, Tremove = 122, Rremove = 123, Tstat = 124, Rstat = 125;
 export const Twstat = 126, Rwstat = 127;
 
-interface Msg<N extends number> {
+/** What every message has. */
+export interface Msg<N extends number> {
   type: N;
   tag: number;
 }
-interface FidMsg<N extends number> extends Msg<N> {
+/** A request about a fid. */
+export interface FidMsg<N extends number> extends Msg<N> {
   fid: number;
 }
-interface QidMsg<N extends number> extends Msg<N> {
+/** A reply that is a qid. */
+export interface QidMsg<N extends number> extends Msg<N> {
   qid: Qid;
 }
-interface OpenedMsg<N extends number> extends QidMsg<N> {
+/** The reply of what opens a file. */
+export interface OpenedMsg<N extends number> extends QidMsg<N> {
   iounit: number;
 }
 
