@@ -153,7 +153,7 @@ export class RamTree {
     }
     this.charge(node, 0, 1);
     this.changed(dir);
-    this.touch(node, false, false, true);
+    changedWith(node, dir);
     return entry;
   }
 
@@ -164,8 +164,8 @@ export class RamTree {
     if (entry === this.root) throw new Err("EBUSY");
     if (node.dir && node.dir.size > 0) throw new Err("ENOTEMPTY");
     dir.dir!.remove(entry);
-    this.#dropped(entry, dir);
     this.changed(dir);
+    this.#dropped(entry, dir);
   }
 
   /** Moves `entry` to `name` in `dir`, over `old`, which stands there. All that rename(2) asks of types is checked. */
@@ -176,11 +176,11 @@ export class RamTree {
     if (old && old.node === node) return;
     if (node.dir) this.#checkNotInside(node, dir);
     if (old) checkReplaces(node, old.node);
-    if (from === dir && !old) dir.dir!.rename(entry, name);
-    else this.#moveOver(entry, from, dir, name, old);
     this.changed(dir);
     if (from !== dir) this.changed(from);
-    this.touch(node, false, false, true);
+    changedWith(node, dir);
+    if (from === dir && !old) dir.dir!.rename(entry, name);
+    else this.#moveOver(entry, from, dir, name, old);
   }
 
   /** Counts a reference to the node: it lives until `release`. */
@@ -309,7 +309,7 @@ export class RamTree {
     node.nlink -= node.dir ? 2 : 1;
     if (node.dir) dir.nlink--;
     this.charge(node, 0, -1);
-    this.touch(node, false, false, true);
+    changedWith(node, dir);
     this.#reap(node);
   }
 
@@ -340,6 +340,12 @@ function checkReplaces(node: Node, old: Node): void {
   if (node.dir && !old.dir) throw new Err("ENOTDIR");
   if (!node.dir && old.dir) throw new Err("EISDIR");
   if (old.dir && old.dir.size > 0) throw new Err("ENOTEMPTY");
+}
+
+/** ctime as of a change of its directory: the clock is not cheap enough to be looked at twice. */
+function changedWith(node: Node, dir: Node): void {
+  node.ctime = dir.ctime;
+  node.ctimeNsec = dir.ctimeNsec;
 }
 
 function filesOf(node: Node): number {

@@ -32,6 +32,7 @@ import {
   type U64,
   type Wstat,
 } from "../../core/p9/types.ts";
+import { isPrivileged } from "../../core/users.ts";
 import {
   HostFs,
   type HostStat,
@@ -252,7 +253,7 @@ export class HostDev extends Dev<HostFile> {
 
   /** Whether permission checks let `user` pass; what the host then says still holds. */
   isPrivileged(user: User): boolean {
-    return user.uid === 0 || user.name === this.hostowner;
+    return isPrivileged(user, this.hostowner);
   }
 
   /** Whether the host's permissions let `user` do `want` (bits of fs/perm.ts). */

@@ -38,6 +38,7 @@ import {
 } from "../../core/p9/types.ts";
 import { createPerm } from "../../core/p9/mode.ts";
 import { utf8Length } from "../../core/p9/utf8.ts";
+import { isPrivileged } from "../../core/users.ts";
 import { checkName } from "../../fs/name.ts";
 import { AEXEC, AWRITE, isOwner, openWants, permits, withoutSetid } from "../../fs/perm.ts";
 import { type Entry, type Id, type Node, type RamLimits, RamTree } from "../../fs/ram.ts";
@@ -255,7 +256,7 @@ export class RamDev extends Dev<Entry> {
 
   /** Whether permission checks let `user` pass: number 0, and who runs the system. */
   isPrivileged(user: User): boolean {
-    return user.uid === 0 || user.name === this.hostowner;
+    return isPrivileged(user, this.hostowner);
   }
 
   /** The name and number of a user or group of whom one or both are given; EINVAL for an unknown name. */

@@ -15,7 +15,7 @@ export function ramOptions(options: Readonly<Record<string, unknown>>): RamOptio
   return {
     limits: {
       bytes: number("bytes", 2 ** 31),
-      files: number("files", 1_000_000),
+      files: number("files", 262_144),
       userBytes: number("userBytes", 0),
       userFiles: number("userFiles", 0),
     },
