@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The repository's root, without a slash at its end. */
@@ -112,11 +112,12 @@ export async function cached(name: string, make: (path: string) => Promise<void>
   return path;
 }
 
-/** A C program of this repository, compiled; one compile for each content and set of flags. */
-export async function compileC(source: string, flags: readonly string[]): Promise<string> {
-  const content = await Deno.readTextFile(source);
-  const stem = source.replace(/^.*\//, "").replace(/\.c$/, "");
-  return await cached(`${stem}-${contentHash(content, ...flags)}`, async (path) => {
+/** A C program of this repository, compiled; one compile for each content of it and of the headers beside it. */
+export async function compileC(source: string, flags: readonly string[] = []): Promise<string> {
+  const dir = dirname(source), content = await Deno.readTextFile(source);
+  const headers = [...content.matchAll(/^#include "(.+)"$/gm)].map(([, name]) => Deno.readTextFile(join(dir, name)));
+  const stem = basename(source, ".c");
+  return await cached(`${stem}-${contentHash(content, ...await Promise.all(headers), ...flags)}`, async (path) => {
     await must("gcc", ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", ...flags, "-o", path, source]);
   });
 }
@@ -147,6 +148,6 @@ export async function until<T>(what: string, timeoutMs: number, ready: () => Pro
     const value = await ready();
     if (value !== undefined) return value;
     if (performance.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

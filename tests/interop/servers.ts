@@ -5,6 +5,7 @@
  */
 
 import { join } from "node:path";
+import { message, RawClient, T } from "./raw9p.ts";
 import { freePort, programPath, ROOT, until } from "./host.ts";
 
 /** A server under test. */
@@ -18,7 +19,7 @@ export interface TestServer extends AsyncDisposable {
   readonly aname: string;
   /** A writable directory of that tree, without slashes at its ends. */
   readonly work: string;
-  /** Milliseconds from its start until it took a connection. */
+  /** Milliseconds from its start until it answered a Tversion. */
   readonly startMs: number;
   /** What it has printed so far. */
   log(): string;
@@ -59,7 +60,7 @@ export async function startRing9(options: ServerOptions = {}): Promise<TestServe
   return await startServer({ name: "ring9", command, aname: "/", work: "tmp" }, options);
 }
 
-/** Starts a server and waits until it takes connections. */
+/** Starts a server and waits until it answers a Tversion. */
 export async function startServer(what: ServerCommand, options: ServerOptions = {}): Promise<TestServer> {
   const port = freePort(), started = performance.now();
   const words = [...options.prefix ?? [], ...what.command, ...options.args ?? []];
@@ -117,7 +118,8 @@ async function untilListening(name: string, port: number, child: Spawned): Promi
   const took = until(`${name} listens on port ${port}`, 15_000, async () => {
     if (child.ended()) throw new Error(`${name} ended at once`);
     try {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      using client = await RawClient.connect({ host: "127.0.0.1", port });
+      await client.rpc(message(T.version, 0xffff, [4, 8192], "9P2000.L"));
       return true;
     } catch (error) {
       if (error instanceof Deno.errors.ConnectionRefused) return undefined;
