@@ -79,6 +79,7 @@ export type FromPlugin =
   | { readonly t: "up" }
   | { readonly t: "fail"; readonly error: ErrorText }
   | { readonly t: "died"; readonly error: ErrorText }
+  | { readonly t: "heap" }
   | { readonly t: "log"; readonly text: string }
   | { readonly t: "beat" }
   | { readonly t: "ask"; readonly url: string; readonly type: string }

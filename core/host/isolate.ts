@@ -5,7 +5,7 @@
  * it. There are four ways between the two: rings that carry 9P, a port for words of control, a port on which modules
  * are asked for, and a word in shared memory that is the heartbeat.
  *
- * Some deaths give no event (a heap that runs full inside an event handler), so a heart that stands still counts as one.
+ * Some deaths give no event (an endless loop, a thread that ends without a word), so a heart that stands still counts as one.
  */
 
 import { type Budget, DEFAULT_BUDGET, type Doorbell } from "../ring/doorbell.ts";
@@ -26,12 +26,16 @@ import {
   within,
 } from "./hosted.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
-import { pinThread, threadIds, threadsNamed } from "./threads.ts";
+import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
 import { turn } from "./turn.ts";
 import type { FromWarden, ToWarden } from "./warden.ts";
 
+/** How long an isolate has to end itself before its thread is ended. */
+const EXIT_MS = 25;
+/** How long until it is given up. */
+const KILL_MS = 2_000;
 /** How often to look whether a killed thread has gone, and for how long. */
-const GONE_LOOK_MS = 2, GONE_LOOKS = 500;
+const GONE_LOOK_MS = 2, GONE_LOOKS = 250;
 /** The error that Deno reports for a full heap. */
 const OUT_OF_MEMORY = "ERR_WORKER_OUT_OF_MEMORY";
 
@@ -105,6 +109,7 @@ export class Isolate implements Hosted {
   #threadId = -1;
   /** Why it is about to end, as far as known. */
   #why: Exit | undefined;
+  #ending = false;
   #ended = false;
   #unwatch = () => {};
 
@@ -114,8 +119,8 @@ export class Isolate implements Hosted {
     this.#spec = spec;
     this.#host = host;
     const [mine, theirs] = ringPair({
-      a: { name: "kernel", owner: { id: 1 }, bell: host.doorbell?.ref },
-      b: { name: spec.name, owner: { id: host.id, cpu: spec.cpu } },
+      a: { name: "kernel", owner: { id: 1, cpu: onlyCpu() }, bell: host.doorbell?.ref },
+      b: { name: spec.name, owner: { id: host.id, cpu: spec.cpu ?? onlyCpu() } },
       bytes: spec.ringBytes,
     });
     this.#port = mine;
@@ -152,9 +157,8 @@ export class Isolate implements Hosted {
   fromWarden(message: FromWarden): void {
     if (message.ev === "started") this.#started(message.threadId);
     else if (message.ev === "exit") this.#gone();
-    else if (message.code === OUT_OF_MEMORY) {
-      this.#fault("heap", `it reached its heap limit of ${this.#host.limits.heapMb} MiB`);
-    } else this.#fault("crashed", clip(message.text));
+    else if (message.code === OUT_OF_MEMORY) this.#heapFull();
+    else this.#fault("crashed", clip(message.text));
   }
 
   #begin(port: PortRef): void {
@@ -211,6 +215,7 @@ export class Isolate implements Hosted {
     if (message?.t === "up") this.#up.resolve();
     else if (message?.t === "fail") this.#failed(message);
     else if (message?.t === "log") this.#spec.log(clip(message.text));
+    else if (message?.t === "heap") this.#heapFull();
     else if (message?.t === "died") this.#fault("crashed", clip(message.error?.text));
     else if (message?.t === "stopped") {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
@@ -232,16 +237,29 @@ export class Isolate implements Hosted {
     } else this.#fault("hung", `no heartbeat for ${hangMs} ms`);
   }
 
+  #heapFull(): void {
+    this.#fault("heap", `it reached its heap limit of ${this.#host.limits.heapMb} MiB`);
+  }
+
   #fault(reason: ExitReason, text: string): void {
     this.#why ??= { reason, text };
     this.#up.reject(new Err("EIO", `${this.name}: ${text}`));
     this.#end(reason, text);
   }
 
-  /** Has the thread ended, unless that is under way. */
+  /**
+   * Has the thread ended. It is asked first: Deno loses a termination that reaches an isolate between two callbacks, and
+   * then never ends it. One that does not answer is inside a call, and there termination takes hold.
+   */
   #end(reason: ExitReason, text: string): void {
     this.#why ??= { reason, text };
-    if (!this.#ended) this.#host.toWarden({ op: "kill", id: this.#host.id });
+    if (this.#ended || this.#ending) return;
+    this.#ending = true;
+    this.#control.port1.postMessage("exit");
+    this.#host.clock.after(EXIT_MS, () => {
+      if (!this.#ended) this.#host.toWarden({ op: "kill", id: this.#host.id });
+    });
+    this.#host.clock.after(KILL_MS, () => this.#gone()); // inside a native call: it counts as gone, and is reported
   }
 
   /** The thread has ended, or is about to. */
@@ -267,6 +285,12 @@ export class Isolate implements Hosted {
     }
     return false;
   }
+}
+
+/** The CPU, when the process has but one: then waiting awake keeps the other side from running. */
+function onlyCpu(): number | undefined {
+  const cpus = allowedCpus();
+  return cpus.length === 1 ? cpus[0] : undefined;
 }
 
 let prologueUrl: string | undefined;

@@ -7,9 +7,13 @@
  *
  * The Web Lock that is held for ever is what lets `terminate` end a thread that is in an endless loop: without it Deno
  * waits for the loop to end. That is how Deno is made, not a promise of it: a test watches it.
+ *
+ * A heap that runs full inside a promise job ends that job without an event, and the isolate lives on with its limit
+ * doubled: the limit having grown is how that is seen.
  */
 
 import process from "node:process";
+import { getHeapStatistics } from "node:v8";
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { hookModules, type Served } from "./module_hooks.ts";
 import type { IsolateData } from "./isolate.ts";
@@ -53,9 +57,11 @@ hookModules({
   },
 });
 
+const exit = Deno.exit.bind(Deno, 0);
 for (const name of PROCESS_HARM) {
   Object.defineProperty(process, name, { value: undefined, configurable: false, writable: false });
 }
 
 const { runIsolate } = await import(data.run) as typeof import("./isolate_run.ts");
-await runIsolate(data);
+const heapLimit = getHeapStatistics().heap_size_limit;
+await runIsolate(data, { exit, heapFull: () => getHeapStatistics().heap_size_limit > heapLimit });

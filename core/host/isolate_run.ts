@@ -41,20 +41,35 @@ const LANGUAGE = new Set(
     "undefined unescape").split(" "),
 );
 
+/** What isolate_main.ts has taken from the engine. */
+export interface Engine {
+  /** Ends this isolate. */
+  exit(): never;
+  /** Whether the heap's limit was reached. */
+  heapFull(): boolean;
+}
+
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */
-export async function runIsolate({ spec, port, control, beat, budget }: IsolateData): Promise<void> {
+export async function runIsolate(
+  { spec, port, control, beat, budget }: IsolateData,
+  { exit, heapFull }: Engine,
+): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
   const log = (text: string) => tell({ t: "log", text: String(text) });
-  const keepAlive = setInterval(() => Atomics.add(beat, 0, 1), BEAT_MS);
+  const heart = setInterval(() => {
+    Atomics.add(beat, 0, 1);
+    if (heapFull()) tell({ t: "heap" });
+  }, BEAT_MS);
   const transport = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
   const die = (thrown: unknown) => tell({ t: "died", error: errorText(thrown) });
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), die(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), die(e.error)));
+  let running: Running | undefined;
+  control.onmessage = ({ data }) => data === "stop" && running ? stop(running) : exit();
   confineGlobals(log);
   try {
-    const running = await runPlugin(spec, { transport, log });
-    control.onmessage = ({ data }) => data === "stop" && stop(running);
+    running = await runPlugin(spec, { transport, log });
     tell({ t: "up" });
   } catch (e) {
     tell({ t: "fail", error: errorText(e) });
@@ -67,7 +82,7 @@ export async function runIsolate({ spec, port, control, beat, budget }: IsolateD
       log(`while stopping: ${errorText(e).text}`);
     }
     transport.close();
-    clearInterval(keepAlive);
+    clearInterval(heart);
     tell({ t: "stopped" });
   }
 }

@@ -19,7 +19,8 @@ const SYS_SECCOMP: Record<string, bigint> = { x86_64: 317n, aarch64: 277n };
 const LANDLOCK_CREATE_RULESET_VERSION = 1n;
 const NULL = 0n;
 
-const PERMISSIONS = ["read", "write", "net", "env", "sys", "run", "ffi", "import"] as const;
+/** Deno's permissions. */
+export const PERMISSIONS = ["read", "write", "net", "env", "sys", "run", "ffi", "import"] as const;
 
 /** What holds of the walls. */
 export interface LockReport {

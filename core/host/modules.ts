@@ -119,9 +119,8 @@ export function stripTypes(text: string, url: string): string {
     if ((e as { code?: string }).code !== "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX") throw e;
     try {
       return stripTypeScriptTypes(text, { mode: "transform", sourceUrl: url });
-    } catch {
-      const where = /:(\d+:\d+)$/.exec((e as Error).message)?.[1];
-      throw new Err("EINVAL", `syntax error${where ? ` at ${where}` : ` (try: deno check ${url})`}`);
+    } catch (e) {
+      throw new Err("EINVAL", (e as Error).message.replace(/at file:\S+:(\d+:\d+)$/, "at $1"));
     }
   }
 }

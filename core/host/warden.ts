@@ -8,13 +8,10 @@
  */
 
 import { type Transferable as NodeTransferable, Worker as Thread } from "node:worker_threads";
-import { type LockReport, lockThread } from "./lockdown.ts";
+import { type LockReport, lockThread, PERMISSIONS } from "./lockdown.ts";
 
 /** Exit status when the kernel isolate died: EX_SOFTWARE of sysexits(3). */
 const EX_SOFTWARE = 70;
-
-/** The kernel isolate's own permissions: explicit, since an inherited set would be revoked with the warden's. */
-const ALL = { read: true, write: true, net: true, ffi: true, env: true, sys: true, run: true, import: true } as const;
 
 /** What the kernel asks of the warden. */
 export type ToWarden =
@@ -53,7 +50,10 @@ export interface KernelLocked {
  * has to be the main one, and serves the kernel from then on. The process ends when the kernel says so, or dies.
  */
 export async function runWarden(module: URL, init: unknown): Promise<void> {
-  const kernel = new Worker(module, { type: "module", name: "kernel", deno: { permissions: ALL } } as WorkerOptions);
+  const kernel = new Worker(
+    module,
+    { type: "module", name: "kernel", deno: { permissions: ownPermissions() } } as WorkerOptions,
+  );
   kernel.onerror = (e) => {
     e.preventDefault();
     console.error(`ring9: the kernel isolate died: ${e.message}`);
@@ -65,6 +65,15 @@ export async function runWarden(module: URL, init: unknown): Promise<void> {
   const lock = lockThread();
   serve(port1);
   kernel.postMessage({ t: "ring9 locked", lock } satisfies KernelLocked);
+}
+
+/**
+ * The permissions that this process has, written out: an inherited set would be revoked with the warden's. One that was given for some
+ * paths or hosts only can not be handed on.
+ */
+function ownPermissions(): Record<string, boolean> {
+  const granted = PERMISSIONS.map((name) => [name, Deno.permissions.querySync({ name }).state === "granted"]);
+  return Object.fromEntries(granted);
 }
 
 /** Resolves when the kernel has loaded and says its first word. */
