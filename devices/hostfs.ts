@@ -97,14 +97,7 @@ export class HostFs {
 
   /** Throws EOPNOTSUPP where there is no Linux, or no permission for FFI. */
   constructor() {
-    if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-      throw new Err("EOPNOTSUPP", "cannot serve host files: FFI is not permitted (try: --allow-ffi)");
-    }
-    try {
-      this.#c = Deno.dlopen("libc.so.6", SYMBOLS).symbols;
-    } catch (cause) {
-      throw new Err("EOPNOTSUPP", "cannot serve host files: no C library with the calls it takes", { cause });
-    }
+    this.#c = (library ??= openLibrary()).symbols;
   }
 
   /** The user number that the calls are made with. */
@@ -322,4 +315,18 @@ function u64(view: DataView, at: number): U64 {
 
 function seconds(view: DataView, at: number): number {
   return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+}
+
+/** The C library: loaded once, and kept as long as the process lives, for calls may come late. */
+let library: Deno.DynamicLibrary<typeof SYMBOLS> | undefined;
+
+function openLibrary(): Deno.DynamicLibrary<typeof SYMBOLS> {
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    throw new Err("EOPNOTSUPP", "cannot serve host files: FFI is not permitted (try: --allow-ffi)");
+  }
+  try {
+    return Deno.dlopen("libc.so.6", SYMBOLS);
+  } catch (cause) {
+    throw new Err("EOPNOTSUPP", "cannot serve host files: no C library with the calls it takes", { cause });
+  }
 }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { HostFs, O_DIRECTORY, O_PATH, O_RDONLY, O_RDWR } from "./hostfs.ts";
 
+new HostFs(); // loads the C library, which stays, before the sanitizers look
+
 /** Calls `use` with the system calls and a handle on a new directory with a file `f` in it. */
 function withDir(use: (fs: HostFs, dir: number, path: string) => void): void {
   const path = Deno.makeTempDirSync(), fs = new HostFs();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { HostFs } from "../../devices/hostfs.ts";
 import { type Chan, Req, type User } from "../../core/dev.ts";
 import { type Code, Err } from "../../core/err.ts";
 import {
@@ -14,6 +15,8 @@ import {
   QTSYMLINK,
 } from "../../core/p9/types.ts";
 import { HostDev, type HostFile, type HostOptions } from "./dev.ts";
+
+new HostFs(); // loads the C library, which stays, before the sanitizers look
 
 type File = Chan<HostFile>;
 
