@@ -1,7 +1,8 @@
 /**
  * What a message between two pinned isolates costs, on the real ring code, beside two C threads that wake by futex.
  *
- * Run: deno run -A bench/ring_bench.ts [--json] [CPU CPU]. Needs gcc for the C side. Figures are medians of ROUNDS runs.
+ * Run: deno task bench ring [--json], or this file with two CPU numbers. Needs gcc for the C side, and CPUs that nobody
+ * else uses: the load at the start is printed. Figures are medians of ROUNDS runs.
  */
 
 import { allowedCpus, threadCpuMs, threadsNamed } from "../core/host/threads.ts";
@@ -11,6 +12,7 @@ import type { Job, Outcome } from "./ring_worker.ts";
 
 const ROUNDS = 5;
 const SPIN: Budget = { spin: 1e6, turns: 0 }, PARK: Budget = { spin: 0, turns: 0 };
+const LOAD = Deno.loadavg()[0];
 const args = Deno.args.filter((a) => !a.startsWith("--"));
 const CPUS = args.length === 2 ? args.map(Number) : [allowedCpus()[0], allowedCpus().at(-1)!];
 
@@ -151,8 +153,10 @@ async function runPeer(mode: string, count: number): Promise<number[]> {
 }
 
 function report(): void {
-  if (Deno.args.includes("--json")) return console.log(JSON.stringify({ cpus: CPUS, rounds: ROUNDS, rows }));
-  console.log(`CPUs ${CPUS.join(" and ")}, medians of ${ROUNDS} runs\n`);
+  if (Deno.args.includes("--json")) {
+    return console.log(JSON.stringify({ cpus: CPUS, rounds: ROUNDS, load: LOAD, rows }));
+  }
+  console.log(`CPUs ${CPUS.join(" and ")}, medians of ${ROUNDS} runs, load at the start ${LOAD.toFixed(1)}\n`);
   console.log(`${"".padEnd(52)}${"p50".padStart(9)}${"p99".padStart(9)}        target`);
   for (const { what, value, unit, p99, target } of rows) {
     const met = target && (target.atLeast ? value >= target.limit : value <= target.limit);

@@ -170,5 +170,6 @@ test("microtasks go on while it spins, other events in its turns", async () => {
   await waiting;
   for (let i = 0; i < 100 && events === 0; i++) await turns.turn();
   port.port1.close();
+  port.port2.close();
   assert.equal(events, 1);
 });
