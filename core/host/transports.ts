@@ -101,8 +101,12 @@ function listenTcp({ host, port }: Address & { net: "tcp" }): Listener {
 
 async function listenUnix(address: Address & { net: "unix" }): Promise<Listener> {
   const { path } = address;
+  // Bound under a name of its own and then moved, for Deno removes whatever has the bound name when it closes.
+  const bound = `${path}~`;
+  await removeStale(bound);
   await removeStale(path);
-  const listener = bindPrivately(path);
+  const listener = bindPrivately(bound);
+  Deno.renameSync(bound, path);
   const { ino } = Deno.lstatSync(path);
   return listenerOf(listener, address, (conn) => connTransport(conn, `unix!${path}`), () => {
     if (inodeAt(path) === ino) Deno.removeSync(path); // not a successor's socket
@@ -194,13 +198,15 @@ export function stdioTransport(): Transport {
 
 /** Any source and sink as a transport; `close` ends both, and makes a read under way fail or end. */
 export function streamTransport(source: ByteSource, sink: ByteSink, remote: string, close: () => void): Transport {
-  let closed = false;
+  let closed = false, ended = false;
   return {
     remote,
     async read(into) {
-      if (closed) return null;
+      if (closed || ended) return null;
       try {
-        return await source.read(into);
+        const count = await source.read(into);
+        ended = count === null;
+        return count;
       } catch (e) {
         if (closed) return null;
         throw hostError(e);

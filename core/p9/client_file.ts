@@ -197,16 +197,19 @@ export class RemoteFile implements OpenFile {
 
   /** The file's bytes as a web stream, read ahead as far as its length is known. Cancelling it leaves the file open. */
   readable(options: StreamOptions = {}): ReadableStream<Uint8Array> {
+    const stop = new AbortController(); // a read that waits would take bytes away from the next reader
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     let ahead: ReadAhead;
     return new ReadableStream<Uint8Array>({
       start: async () => {
-        ahead = await this.#reader(options);
+        ahead = await this.#reader({ ...options, signal });
       },
       pull: async (controller) => {
         const bytes = await ahead.next();
         if (bytes) controller.enqueue(bytes);
         else controller.close();
       },
+      cancel: () => stop.abort(),
     }, { highWaterMark: 0 });
   }
 

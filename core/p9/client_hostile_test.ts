@@ -126,7 +126,7 @@ Deno.test("a reply to a tag that was flushed, after its Rflush, loses the connec
   });
   const giveUp = new AbortController();
   const reading = client.ops.read(1, new Uint8Array(10), 0, giveUp.signal);
-  while (!server.requests.some((msg) => msg.type === m.Tread)) await Promise.resolve();
+  await server.seen(m.Tread);
   giveUp.abort();
   await assert.rejects(reading, (e) => e instanceof Err && e.code === "EINTR");
   assert.equal((await client.closed)?.code, "EPROTO");
@@ -138,7 +138,7 @@ Deno.test("a connection that ends in the middle of a reply fails what was under 
     return frame(50_000, m.Rread, msg.tag, ...withSize(new Uint8Array(4), 50_000 - 11), 1, 2, 3);
   });
   const reading = client.ops.read(1, new Uint8Array(60_000), 0);
-  while (server.requests.length < 2) await Promise.resolve();
+  await server.seen(m.Tread);
   server.close();
   await assert.rejects(reading, (e) => e instanceof Err && e.code === "ECONNRESET");
 });

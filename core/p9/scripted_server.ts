@@ -34,6 +34,7 @@ export class ScriptedServer {
   msize: number;
   #end: Transport;
   #script: Script;
+  #waiting: (() => void)[] = [];
 
   constructor(script: Script, options: { dialect?: Dialect; msize?: number; capacity?: number } = {}) {
     [this.transport, this.#end] = transportPair({ remote: "scripted", capacity: options.capacity });
@@ -41,6 +42,15 @@ export class ScriptedServer {
     this.msize = options.msize ?? 65536;
     this.#script = script;
     this.#serve();
+  }
+
+  /** The first request of a type, when it has come. */
+  async seen(type: number): Promise<Tmsg> {
+    for (;;) {
+      const msg = this.requests.find((msg) => msg.type === type);
+      if (msg) return msg;
+      await new Promise<void>((wake) => this.#waiting.push(wake));
+    }
   }
 
   /** Sends a message or raw bytes of its own accord. */
@@ -66,6 +76,7 @@ export class ScriptedServer {
         while (input.next()) {
           const msg = own(decodeT(input.reader, this.dialect));
           this.requests.push(msg);
+          for (const wake of this.#waiting.splice(0)) wake();
           const answer = this.#script(msg, this);
           await this.send(answer === undefined ? this.#manners(msg) : answer, msg.tag);
         }
@@ -92,7 +103,7 @@ export class ScriptedServer {
       case m.Twalk:
         return { type: m.Rwalk, tag, qids: msg.names.map(() => ({ type: 0, vers: 0, path: 2 })) };
       case m.Tlopen:
-        return { type: m.Rlopen, tag, qid, iounit: 0 };
+        return { type: m.Rlopen, tag, qid: { type: 0, vers: 0, path: 2 }, iounit: 0 };
       default:
         return this.dialect.lerror
           ? { type: m.Rlerror, tag, errno: 95 }
