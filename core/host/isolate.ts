@@ -289,8 +289,12 @@ export class Isolate implements Hosted {
 
 /** The CPU, when the process has but one: then waiting awake keeps the other side from running. */
 function onlyCpu(): number | undefined {
-  const cpus = allowedCpus();
-  return cpus.length === 1 ? cpus[0] : undefined;
+  try {
+    const cpus = allowedCpus();
+    return cpus.length === 1 ? cpus[0] : undefined;
+  } catch {
+    return undefined; // neither FFI nor /proc: nobody can tell
+  }
 }
 
 let prologueUrl: string | undefined;

@@ -1,0 +1,188 @@
+/** Processes of plugins in a real node: served, with exactly their permissions, and every way of dying told. */
+
+import assert from "node:assert/strict";
+import { Plugins, Refused, TestNode } from "./testdata/driver.ts";
+import { permissionFlags } from "./jail.ts";
+
+const node = new TestNode(), plugins = new Plugins();
+/** What a plugin may be let read. */
+const secret = `${plugins.folder}/data/secret`;
+Deno.mkdirSync(`${plugins.folder}/data`);
+Deno.writeTextFileSync(secret, "the secret");
+
+Deno.test.afterAll(async () => {
+  plugins.remove();
+  await node.end();
+});
+
+/** Starts it, and expects to be refused. */
+async function refused(start: Promise<number>): Promise<Refused> {
+  try {
+    await start;
+  } catch (e) {
+    return e as Refused;
+  }
+  throw new Error("it started");
+}
+
+function exists(pid: number): boolean {
+  try {
+    Deno.statSync(`/proc/${pid}`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("a plugin in a process serves its tree, and its output does not disturb it", async () => {
+  const module = plugins.serving(
+    `who: ctx.name + " " + ctx.options.color + " " + ctx.hostowner, big: "x".repeat(3_000_000)`,
+    `ctx.log("a line"); console.log("another", { x: 1 }); Deno.stderr.writeSync(new TextEncoder().encode("raw\\n"))`,
+  );
+  const p = await node.process({ module, name: "tint", options: { color: "red" } });
+  assert.equal(await node.read(p, "who"), "tint red glenda");
+  assert.equal((await node.read(p, "big")).length, 3_000_000);
+  const { pid, confinement, placement } = await node.info(p);
+  assert.equal(placement, "process");
+  assert.match(confinement, /^deno permissions.*heap 128 MiB$/);
+  assert.ok(exists(pid));
+  await node.stop(p);
+  assert.equal((await node.exited(p)).reason, "stopped");
+  assert.ok(!exists(pid));
+  for (const line of ["a line", "another { x: 1 }", "raw"]) assert.ok((await node.logs()).includes(line), line);
+});
+
+/** What a process without permissions must not be able to do. */
+const ATTEMPTS: Record<string, string> = {
+  "read": `Deno.readTextFileSync(${JSON.stringify(secret)})`,
+  "read system": `Deno.readTextFileSync("/etc/hostname")`,
+  "node:fs": `(await import("node:fs")).readFileSync("/etc/hostname", "utf8")`,
+  "write": `Deno.writeTextFileSync("/tmp/ring9-probe", "x")`,
+  "literal text import": `(await import("file:///etc/hostname", { with: { type: "text" } } as any)).default`,
+  "computed text import": `(await import("file:///etc/" + "hostname", { with: { type: "text" } } as any)).default`,
+  "Function text import":
+    `(await new Function("return import('file:///etc/hostname', { with: { type: 'text' } })")()).default`,
+  "data text import":
+    `(await import("data:text/javascript,import x from 'file:///etc/hostname' with { type: 'text' }; export default x")).default`,
+  "worker text import": `await new Promise((done, fail) => {
+    const w = new Worker("data:text/javascript,import x from 'file:///etc/hostname' with { type: 'text' }; postMessage(x)", { type: "module" });
+    w.onmessage = (e) => done(e.data); w.onerror = (e) => { e.preventDefault(); fail(new Error(e.message)); };
+  })`,
+  "npm import": `Object.keys(await import("npm:" + "is-odd"))`,
+  "run": `new Deno.Command("id").outputSync().code`,
+  "child_process": `(await import("node:child_process")).execSync("id")`,
+  "ffi": `Deno.dlopen("libc.so.6", {})`,
+  "env": `Deno.env.get("PATH")`,
+  "net": `Deno.listen({ port: 0 }).addr`,
+  "connect": `await Deno.connect({ hostname: "127.0.0.1", port: 9 })`,
+  "fetch": `(await fetch("http://127.0.0.1:9/")).status`,
+  "hostname": `Deno.hostname()`,
+  "kill the parent": `Deno.kill(Deno.ppid, "SIGKILL")`,
+  "ask":
+    `(await Deno.permissions.request({ name: "read" })).state === "granted" ? 1 : Promise.reject(new Error("not granted"))`,
+};
+
+Deno.test("a process without permissions reaches nothing", async () => {
+  const p = await node.process({ module: plugins.attempting(ATTEMPTS) });
+  for (const name of Object.keys(ATTEMPTS)) {
+    const answer = await node.read(p, name);
+    assert.ok(!answer.startsWith("ok: "), `${name}: ${answer}`);
+  }
+  await node.kill(p);
+});
+
+Deno.test("a process has exactly the permissions of its manifest", async () => {
+  const tries = {
+    ...ATTEMPTS,
+    "write there": `Deno.writeTextFileSync(${JSON.stringify(`${plugins.folder}/data/out`)}, "x") ?? "written"`,
+    "env HOME": `Deno.env.get("HOME")`,
+  };
+  const permissions = {
+    read: [`${plugins.folder}/data`],
+    write: [`${plugins.folder}/data`],
+    env: ["HOME"],
+    net: ["127.0.0.1:0"],
+  };
+  const p = await node.process({ module: plugins.attempting(tries), permissions });
+  assert.equal(await node.read(p, "read"), "ok: the secret");
+  assert.equal(await node.read(p, "write there"), "ok: written");
+  assert.equal(await node.read(p, "env HOME"), `ok: ${Deno.env.get("HOME")}`);
+  const given = new Set(["read", "write there", "env HOME"]);
+  for (const name of Object.keys(tries).filter((name) => !given.has(name))) {
+    const answer = await node.read(p, name);
+    assert.ok(!answer.startsWith("ok: "), `${name}: ${answer}`);
+  }
+  await node.kill(p);
+});
+
+Deno.test("permissions become flags, and nothing else does", () => {
+  assert.deepEqual(permissionFlags({ read: true, net: ["a:1", "b"], write: false, run: [] }), [
+    "--allow-read",
+    "--allow-net=a:1,b",
+  ]);
+  assert.throws(() => permissionFlags({ read: ["/a,/etc"] }), /can not be in a list/);
+  assert.throws(() => permissionFlags({ env: [""] }), /can not be in a list/);
+  assert.throws(() => permissionFlags({ all: true } as never), /not a permission/);
+});
+
+Deno.test("a start that fails, hangs or can not be found is refused with its text", async () => {
+  const cases: [string, RegExp, string][] = [
+    [`throw new Error("at import");`, /at import/, "EIO"],
+    [
+      `import { Err } from "ring9/plugin"; export default { start() { throw new Err("EBUSY", "taken") } }`,
+      /taken/,
+      "EBUSY",
+    ],
+    [`import x from "/etc/hostname" with { type: "text" }; x;`, /type "text" are not served/, "EIO"],
+    [`Deno.exit(3);`, /ended with status 3/, "EIO"],
+  ];
+  for (const [text, why, code] of cases) {
+    const e = await refused(node.process({ module: plugins.write(text) }));
+    assert.match(e.message, why);
+    assert.equal(e.code, code);
+  }
+  const looping = plugins.serving("", "for (;;);");
+  assert.equal((await refused(node.process({ module: looping, limits: { startMs: 500 } }))).code, "ETIMEDOUT");
+  assert.equal((await refused(node.process({ module: "file:///no/such.ts" }))).code, "ENOENT");
+  const permissions = { nonsense: true } as never;
+  assert.equal((await refused(node.process({ module: looping, permissions }))).code, "EINVAL");
+});
+
+Deno.test("an import after the start is refused with what to do", async () => {
+  plugins.write(`export const x = 1;`, "late.ts");
+  const p = await node.process({ module: plugins.attempting({ late: `(await import("./late.ts" as string)).x` }) });
+  assert.match(await node.read(p, "late"), /loaded before start\(\)/);
+  await node.kill(p);
+});
+
+Deno.test("a process that hangs, dies or throws is told, and so is its last word", async () => {
+  const later = (body: string) => plugins.serving(`x: "x"`, `ctx.clock.after(20, () => { ${body} })`);
+  const hung = await node.process({ module: later("for (;;);"), limits: { hangMs: 500 } });
+  const thrown = await node.process({ module: later(`throw new Error("later")`) });
+  const dead = await node.process({
+    module: later(
+      `console.error("not this"); Deno.stderr.writeSync(new TextEncoder().encode("last word\\n")); Deno.exit(3)`,
+    ),
+  });
+  const { pid } = await node.info(hung);
+  assert.equal((await node.exited(thrown)).reason, "crashed");
+  assert.match((await node.exited(thrown)).text, /Error: later\n.*plugin\d+\.ts/s);
+  assert.deepEqual(await node.exited(dead), { reason: "crashed", text: "ended with status 3: last word" });
+  assert.deepEqual(await node.exited(hung), { reason: "hung", text: "no heartbeat for 500 ms" });
+  assert.ok(!exists(pid));
+  await assert.rejects(node.read(thrown, "x"));
+});
+
+Deno.test("a full heap ends the process, and is told as that", async () => {
+  const fill = "const a: unknown[] = []; for (;;) a.push(new Array(1000).fill(1.5));";
+  const module = plugins.serving("", `ctx.clock.after(1, () => { ${fill} })`);
+  const p = await node.process({ module, limits: { heapMb: 32 } });
+  assert.deepEqual(await node.exited(p), { reason: "heap", text: "it reached its heap limit of 32 MiB" });
+});
+
+Deno.test("one that speaks nonsense on the pipe is ended", async () => {
+  const module = plugins.serving("", `ctx.clock.after(1, () => Deno.stdout.writeSync(new Uint8Array(64).fill(0xff)))`);
+  const { reason, text } = await node.exited(await node.process({ module }));
+  assert.equal(reason, "crashed");
+  assert.match(text, /not a frame/);
+});
