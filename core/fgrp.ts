@@ -9,10 +9,13 @@ import { Req } from "./dev.ts";
 import { Err } from "./err.ts";
 import type { Export } from "./export.ts";
 import type { U64 } from "./p9/types.ts";
+import { quote } from "./path.ts";
 import type { NsChan } from "./walk.ts";
 
 /** Numbers a group may have at once. */
 export const MAX_FDS = 4096;
+
+const MODES = ["r", "w", "rw", "x"];
 
 /** An open file. */
 export class OpenFile {
@@ -40,6 +43,16 @@ export class OpenFile {
   hold(): this {
     this.#users++;
     return this;
+  }
+
+  /** What dup(3) tells of it under the number `fd`: mode, device, qid, offset and name, a line. */
+  line(fd: number): string {
+    const { qid, inst } = this.chan;
+    const path = qid.path.toString(16).padStart(16, "0"), type = qid.type.toString(16).padStart(2, "0");
+    const mode = MODES[this.mode & 3].padEnd(2), offset = String(this.offset).padStart(8);
+    return `${String(fd).padStart(3)} ${mode} #${inst.dev.name} (${path} ${qid.vers} ${type}) ${offset} ${
+      quote(this.path)
+    }\n`;
   }
 
   async drop(): Promise<void> {

@@ -8,8 +8,6 @@
 import { quote } from "../../core/path.ts";
 import type { Proc, WaitRecord } from "../../core/proc.ts";
 
-const MODES = ["r", "w", "rw", "x"];
-
 /** Name, user, state; user, system and real time, the same of its children, ms; memory; base and real priority. */
 export function statusText(proc: Proc): string {
   const real = Math.floor(proc.host.monotonic() - proc.startMs);
@@ -19,14 +17,7 @@ export function statusText(proc: Proc): string {
 
 /** The current directory, then a line an open file: number, mode, Dev, qid, offset, name. */
 export function fdText(proc: Proc): string {
-  const lines = proc.fgrp.entries().map(([fd, file]) => {
-    const { qid, inst } = file.chan;
-    const path = qid.path.toString(16).padStart(16, "0"), type = qid.type.toString(16).padStart(2, "0");
-    const numbers = `(${path} ${qid.vers} ${type}) ${String(file.offset).padStart(8)}`;
-    return `${String(fd).padStart(3)} ${MODES[file.mode & 3].padEnd(2)} #${inst.dev.name} ${numbers} ${
-      quote(file.path)
-    }\n`;
-  });
+  const lines = proc.fgrp.entries().map(([fd, file]) => file.line(fd));
   return `${quote(proc.cwd)}\n${lines.join("")}`;
 }
 
