@@ -71,6 +71,7 @@ export interface Reply {
 export class RawClient implements Disposable {
   readonly conn: Deno.Conn;
   #buffer: Uint8Array = new Uint8Array();
+  #closed = false;
 
   private constructor(conn: Deno.Conn) {
     this.conn = conn;
@@ -131,8 +132,14 @@ export class RawClient implements Disposable {
     }
   }
 
+  /** Ends the connection; may be called twice. */
+  close(): void {
+    if (!this.#closed) this.conn.close();
+    this.#closed = true;
+  }
+
   [Symbol.dispose](): void {
-    this.conn.close();
+    this.close();
   }
 
   #take(): Reply | undefined {
