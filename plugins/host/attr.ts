@@ -19,8 +19,9 @@ export class HostQids {
   qid(stat: HostStat): Qid {
     let device = this.#devices.get(stat.dev);
     if (device === undefined) this.#devices.set(stat.dev, device = this.#devices.size);
-    const low = Number(BigInt.asUintN(37, BigInt(stat.ino)));
-    const high = typeof stat.ino === "number" ? Math.floor(stat.ino / INO_BITS) : Number(stat.ino >> 37n);
+    const { ino } = stat;
+    const low = typeof ino === "number" ? ino % INO_BITS : Number(BigInt.asUintN(37, ino));
+    const high = typeof ino === "number" ? Math.floor(ino / INO_BITS) : Number(ino >> 37n);
     const birth = (mix(stat.btime ^ mix(stat.btimeNsec)) + high) & (BIRTHS - 1);
     const path = low + INO_BITS * (birth + BIRTHS * (device & 0xf));
     return { type: plan9Mode(stat.mode) >>> 24, vers: version(stat), path };

@@ -124,12 +124,7 @@ export class HostDev extends Dev<HostFile> {
     if (mode & (OTRUNC | ORCLOSE) || (mode & 3) === OWRITE || (mode & 3) === ORDWR) this.needWritable();
     if (mode & ORCLOSE) this.#checkUnlink(c.aux.node, req.user);
     this.#admitOpen();
-    const target = this.#target(c.aux.node, req.user);
-    try {
-      c.aux.fd = this.nodes.with(target, (handle) => this.#reopen(handle, mode, req.user));
-    } finally {
-      this.nodes.release(target);
-    }
+    c.aux.fd = this.#onTarget(c.aux.node, req.user, (handle, stat) => this.#reopen(handle, stat, mode, req.user));
     return this.#opened(c, mode);
   }
 
@@ -158,13 +153,10 @@ export class HostDev extends Dev<HostFile> {
   stat(c: Chan<HostFile>, req: Req): Dir {
     const { node, fd } = c.aux;
     if (fd >= 0) return this.#dir(node.name, this.fs.stat(fd), "");
-    if (this.options.follow !== "all") return this.nodes.with(node, (handle) => this.#dirOf(node.name, handle));
-    const target = this.#target(node, req.user);
-    try {
-      return this.nodes.with(target, (handle) => this.#dirOf(node.name, handle));
-    } finally {
-      this.nodes.release(target);
-    }
+    const own = this.nodes.stat(node);
+    if (!isLink(own)) return this.#dir(node.name, own, "");
+    const tell = (handle: number, stat: HostStat) => this.#dirOf(node.name, handle, stat);
+    return this.options.follow === "all" ? this.#onTarget(node, req.user, tell) : this.nodes.with(node, tell);
   }
 
   override clunk(c: Chan<HostFile>): void {
@@ -219,8 +211,7 @@ export class HostDev extends Dev<HostFile> {
 
   override link(c: Chan<HostFile>, dir: Chan<HostFile>, name: string, req: Req): void {
     const { node } = c.aux;
-    this.nodes.withParent(node, (from) => {
-      const stat = this.statHere(from, node);
+    this.nodes.withParent(node, (from, stat) => {
       if (!this.may(stat, req.user, AWRITE)) throw new Err("EACCES");
       this.#inDir(
         dir.aux.node,
@@ -232,8 +223,8 @@ export class HostDev extends Dev<HostFile> {
   }
 
   override readlink(c: Chan<HostFile>): string {
-    return this.nodes.with(c.aux.node, (handle) => {
-      if (!isLink(this.fs.stat(handle))) throw new Err("EINVAL", "not a symbolic link");
+    return this.nodes.with(c.aux.node, (handle, stat) => {
+      if (!isLink(stat)) throw new Err("EINVAL", "not a symbolic link");
       return this.fs.readlink(handle);
     });
   }
@@ -272,21 +263,14 @@ export class HostDev extends Dev<HostFile> {
   moveNode(node: HostNode, dir: HostNode, name: string, user: User, over: boolean): void {
     this.#checkUnlink(node, user);
     this.#inDir(dir, name, user, (to) =>
-      this.nodes.withParent(node, (from) => {
-        const stat = this.statHere(from, node), old = this.#lookup(to, name);
+      this.nodes.withParent(node, (from, stat) => {
+        const old = this.#lookup(to, name);
         if (old && node.is(old)) return;
         if (old) this.#checkSticky(this.fs.stat(to), old, user);
         if (isDir(stat) && node.parent !== dir && !this.may(stat, user, AWRITE)) throw new Err("EACCES");
         this.fs.rename({ dir: from, name: node.name }, { dir: to, name }, over);
         this.nodes.move(node, dir, name);
       }));
-  }
-
-  /** What the node's name is in its directory `dir`: ESTALE when that is another file by now. */
-  statHere(dir: number, node: HostNode): HostStat {
-    const stat = this.fs.statAt(dir, node.name);
-    if (!node.is(stat)) throw new Err("ESTALE");
-    return stat;
   }
 
   #chan(node: HostNode, stat: HostStat, user: User): Chan<HostFile> {
@@ -299,18 +283,13 @@ export class HostDev extends Dev<HostFile> {
 
   /** One name on; a link in the middle is followed. The node has a reference for the caller. */
   #step(node: HostNode, name: string, user: User): { node: HostNode; stat: HostStat } {
-    const dir = this.#target(node, user);
-    try {
-      if (name === "..") return this.#up(dir);
-      return this.nodes.with(dir, (handle) => this.child(dir, handle, name, user));
-    } finally {
-      this.nodes.release(dir);
-    }
+    return this.#onTarget(node, user, (handle, stat, dir) => {
+      return name === ".." ? this.#up(dir, stat) : this.child(dir, handle, stat, name, user);
+    });
   }
 
-  /** The child of a directory, given its handle. */
-  child(dir: HostNode, handle: number, name: string, user: User): { node: HostNode; stat: HostStat } {
-    const own = this.fs.stat(handle);
+  /** The child of a directory, given its handle and stat. The node has a reference for the caller. */
+  child(dir: HostNode, handle: number, own: HostStat, name: string, user: User): { node: HostNode; stat: HostStat } {
     if (!isDir(own)) throw new Err("ENOTDIR");
     if (!this.may(own, user, AEXEC)) throw new Err("EACCES");
     if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) throw new Err("ENOENT");
@@ -318,19 +297,24 @@ export class HostDev extends Dev<HostFile> {
     return { node: this.nodes.enter(dir, name, stat), stat };
   }
 
-  #up(dir: HostNode): { node: HostNode; stat: HostStat } {
-    const stat = this.nodes.with(dir, (handle) => this.fs.stat(handle));
-    if (!isDir(stat)) throw new Err("ENOTDIR");
-    const node = dir.parent ?? dir;
+  #up(dir: HostNode, own: HostStat): { node: HostNode; stat: HostStat } {
+    if (!isDir(own)) throw new Err("ENOTDIR");
+    const node = dir.parent ?? dir, stat = this.nodes.stat(node);
     node.refs++;
-    return { node, stat: this.nodes.with(node, (handle) => this.fs.stat(handle)) };
+    return { node, stat };
   }
 
-  /** The node that operations on `node` act on: the file that it links to, or itself. With a reference. */
-  #target(node: HostNode, user: User): HostNode {
-    if (this.options.follow !== "never") return follow(this, node, user);
-    node.refs++;
-    return node;
+  /** Calls `use` on the file that operations on `node` act on: where it leads as a link, or itself. */
+  #onTarget<T>(node: HostNode, user: User, use: (handle: number, stat: HostStat, node: HostNode) => T): T {
+    if (this.options.follow === "never") return this.nodes.with(node, (handle, stat) => use(handle, stat, node));
+    const direct = this.nodes.with(node, (handle, stat) => isLink(stat) ? null : { done: use(handle, stat, node) });
+    if (direct) return direct.done;
+    const target = follow(this, node, user);
+    try {
+      return this.nodes.with(target, (handle, stat) => use(handle, stat, target));
+    } finally {
+      this.nodes.release(target);
+    }
   }
 
   #admitOpen(): void {
@@ -344,8 +328,8 @@ export class HostDev extends Dev<HostFile> {
     return c;
   }
 
-  #reopen(handle: number, mode: number, user: User): number {
-    const stat = this.fs.stat(handle), kind = stat.mode & S_IFMT;
+  #reopen(handle: number, stat: HostStat, mode: number, user: User): number {
+    const kind = stat.mode & S_IFMT;
     if (kind === S_IFLNK) throw new Err("ELOOP");
     if (kind === S_IFDIR && (mode & ~ORCLOSE) !== OREAD) throw new Err("EISDIR");
     if (kind !== S_IFDIR && kind !== S_IFREG) throw new Err("ENXIO");
@@ -359,7 +343,7 @@ export class HostDev extends Dev<HostFile> {
       if (!stats || !isLink(stat)) return [{ dir: this.#dir(name, stat, ""), next }];
       const handle = this.fs.openAt(fd, name, O_PATH);
       try {
-        return [{ dir: this.#dirOf(name, handle), next }];
+        return [{ dir: this.#dirOf(name, handle, this.fs.stat(handle)), next }];
       } finally {
         this.fs.close(handle);
       }
@@ -369,8 +353,7 @@ export class HostDev extends Dev<HostFile> {
     }
   }
 
-  #dirOf(name: string, handle: number): Dir {
-    const stat = this.fs.stat(handle);
+  #dirOf(name: string, handle: number, stat: HostStat): Dir {
     return this.#dir(name, stat, isLink(stat) ? this.fs.readlink(handle) : "");
   }
 
@@ -382,8 +365,7 @@ export class HostDev extends Dev<HostFile> {
   #inDir<T>(dir: HostNode, name: string, user: User, make: (handle: number, stat: HostStat) => T): T {
     this.needWritable();
     checkName(name);
-    return this.nodes.with(dir, (handle) => {
-      const stat = this.fs.stat(handle);
+    return this.nodes.with(dir, (handle, stat) => {
       if (!isDir(stat)) throw new Err("ENOTDIR");
       if (!this.may(stat, user, AWRITE | AEXEC)) throw new Err("EACCES");
       return make(handle, stat);
@@ -427,10 +409,10 @@ export class HostDev extends Dev<HostFile> {
   }
 
   #checkUnlink(node: HostNode, user: User): void {
-    this.nodes.withParent(node, (dir) => {
-      const stat = this.fs.stat(dir);
-      if (!this.may(stat, user, AWRITE | AEXEC)) throw new Err("EACCES");
-      this.#checkSticky(stat, this.statHere(dir, node), user);
+    this.nodes.withParent(node, (dir, stat) => {
+      const dirStat = this.fs.stat(dir);
+      if (!this.may(dirStat, user, AWRITE | AEXEC)) throw new Err("EACCES");
+      this.#checkSticky(dirStat, stat, user);
     });
   }
 
@@ -449,7 +431,7 @@ export class HostDev extends Dev<HostFile> {
   }
 
   #unlink(node: HostNode): void {
-    this.nodes.withParent(node, (dir) => this.fs.unlink(dir, node.name, isDir(this.statHere(dir, node))));
+    this.nodes.withParent(node, (dir, stat) => this.fs.unlink(dir, node.name, isDir(stat)));
     this.nodes.drop(node);
   }
 }

@@ -33,7 +33,7 @@ export function follow(dev: HostDev, node: HostNode, user: User): HostNode {
         at = swap(dev, at, hold(at.parent));
         continue;
       }
-      const next = nodes.with(at, (handle) => dev.child(at, handle, name, user)).node;
+      const next = nodes.with(at, (handle, stat) => dev.child(at, handle, stat, name, user)).node;
       const onward = targetOf(dev, next);
       if (onward === null) {
         at = swap(dev, at, next);
@@ -64,9 +64,8 @@ function start(dev: HostDev, dir: HostNode, target: string, names: string[]): Ho
 
 /** The target of a link; null for anything else. */
 function targetOf(dev: HostDev, node: HostNode): string | null {
-  return dev.nodes.with(node, (handle) => {
-    return (dev.fs.stat(handle).mode & S_IFMT) === S_IFLNK ? dev.fs.readlink(handle) : null;
-  });
+  if ((dev.nodes.stat(node).mode & S_IFMT) !== S_IFLNK) return null;
+  return dev.nodes.with(node, (handle) => dev.fs.readlink(handle));
 }
 
 function swap(dev: HostDev, old: HostNode, now: HostNode): HostNode {

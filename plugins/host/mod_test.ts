@@ -189,6 +189,10 @@ Deno.test("a symlink is walked to as itself; open goes to its target, and only i
     "inner",
   ]);
   assert.equal(f.read("/toDir/inner"), "inner");
+  assert.equal(
+    f.on("/toDir", (c) => f.dev.stat(f.dev.walk(c, [".."], new Req(glenda)).chan!, new Req(glenda)).name),
+    "/",
+  );
   for (const name of ["up", "absolute", "prefix", "deepUp"]) refuses("EACCES", () => f.read("/" + name));
   refuses("ELOOP", () => f.read("/loop"));
   refuses("ENOENT", () => f.read("/nowhere"));

@@ -3,7 +3,8 @@
  *
  * Layer: plugins/host. All fids of a file share its node, so that a rename through the tree takes them along. A node
  * is not a descriptor: `HostNodes` finds the file again for each use, from the root, name by name, following no link,
- * and only takes it when it is the same file (device and inode) as when it was walked to.
+ * and only takes it when it is the same file (device and inode) as when it was walked to. (Keeping handles on directories
+ * would be faster, and would lead out of the tree with a directory that is moved out of it.)
  *
  * What holds always: a node is in its parent's `children` while it has that name and somebody refers to it. One whose
  * name was removed or taken by another file is `gone`.
@@ -38,22 +39,36 @@ export class HostNodes {
     this.root.refs = 1;
   }
 
-  /** Calls `use` with an O_PATH handle on the file, which is closed afterwards. ENOENT or ESTALE when it is not there. */
-  with<T>(node: HostNode, use: (fd: number) => T): T {
-    if (node === this.root) return use(this.rootFd);
+  /** Calls `use` with an O_PATH handle on the file, closed afterwards, and its stat. ENOENT or ESTALE when it went. */
+  with<T>(node: HostNode, use: (fd: number, stat: HostStat) => T): T {
     const fd = this.#handle(node);
     try {
-      return use(fd);
+      const stat = this.fs.stat(fd);
+      if (!node.is(stat)) throw new Err("ESTALE");
+      return use(fd, stat);
     } finally {
-      this.fs.close(fd);
+      this.#close(fd);
     }
   }
 
-  /** Calls `use` with a handle on the directory that the file is in. */
-  withParent<T>(node: HostNode, use: (fd: number) => T): T {
-    if (!node.parent) throw new Err("EBUSY");
+  /** Calls `use` with a handle on the directory that the file is in, and the file's stat. EBUSY for the root. */
+  withParent<T>(node: HostNode, use: (dir: number, stat: HostStat) => T): T {
+    const { parent, name } = node;
+    if (!parent) throw new Err("EBUSY");
     if (node.gone) throw new Err("ENOENT");
-    return this.with(node.parent, use);
+    const dir = this.#handle(parent);
+    try {
+      const stat = this.fs.statAt(dir, name);
+      if (!node.is(stat)) throw new Err("ESTALE");
+      return use(dir, stat);
+    } finally {
+      this.#close(dir);
+    }
+  }
+
+  /** What the file is now. ENOENT or ESTALE when it went. */
+  stat(node: HostNode): HostStat {
+    return node === this.root ? this.fs.stat(this.rootFd) : this.withParent(node, (_dir, stat) => stat);
   }
 
   /** The node of a name that was just found to be `stat`, with one more reference. */
@@ -97,6 +112,7 @@ export class HostNodes {
     this.release(from);
   }
 
+  /** A handle on whatever has the node's path now; the root's own for the root. */
   #handle(node: HostNode): number {
     const names: string[] = [];
     for (let at = node; at.parent; at = at.parent) {
@@ -105,12 +121,9 @@ export class HostNodes {
     }
     let fd = this.rootFd;
     for (let i = 0; i < names.length; i++) {
-      const flags = i < names.length - 1 ? O_PATH | O_DIRECTORY : O_PATH;
-      fd = this.#step(fd, names[i], flags);
+      fd = this.#step(fd, names[i], i < names.length - 1 ? O_PATH | O_DIRECTORY : O_PATH);
     }
-    if (node.is(this.fs.stat(fd))) return fd;
-    this.fs.close(fd);
-    throw new Err("ESTALE");
+    return fd;
   }
 
   /** From a directory's handle, which it closes, to that of a name in it. */
@@ -118,7 +131,11 @@ export class HostNodes {
     try {
       return this.fs.openAt(fd, name, flags);
     } finally {
-      if (fd !== this.rootFd) this.fs.close(fd);
+      this.#close(fd);
     }
+  }
+
+  #close(fd: number): void {
+    if (fd !== this.rootFd) this.fs.close(fd);
   }
 }

@@ -20,7 +20,7 @@ export function applyWstat(dev: HostDev, c: Chan<HostFile>, w: Wstat, user: User
   if (Object.keys(w).length === 0) return dev.fsync(c, false);
   dev.needWritable();
   const { node } = c.aux;
-  if (node.gone && c.aux.fd >= 0) return change(dev, c, c.aux.fd, w, user);
+  if (node.gone && c.aux.fd >= 0) return change(dev, c, c.aux.fd, w, user); // goes on though removed
   dev.nodes.with(node, (handle) => change(dev, c, handle, w, user));
 }
 
