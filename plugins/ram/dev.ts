@@ -212,7 +212,7 @@ export class RamDev extends Dev<Entry> {
 
   override symlink(dir: Chan<Entry>, name: string, target: string, ngid: number, req: Req): Qid {
     if (target === "") throw new Err("ENOENT");
-    if (target.length >= MAX_TARGET) throw new Err("ENAMETOOLONG");
+    if (utf8Length(target) >= MAX_TARGET) throw new Err("ENAMETOOLONG");
     if (target.includes("\0")) throw new Err("EINVAL");
     return this.#makeSpecial(dir.aux.node, name, DMSYMLINK | 0o777, target, ngid, req.user).qid;
   }
