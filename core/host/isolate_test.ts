@@ -1,7 +1,7 @@
 /** Isolates of plugins in a real node: served, confined, killed, and every way of dying told. */
 
 import assert from "node:assert/strict";
-import { Plugins, Refused, TestNode } from "./testdata/driver.ts";
+import { Plugins, type Refused, TestNode } from "./testdata/driver.ts";
 
 const node = new TestNode(), plugins = new Plugins();
 

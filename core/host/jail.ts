@@ -102,6 +102,10 @@ let bubblewrap: Promise<boolean> | undefined;
 
 /** Whether bubblewrap is there and may make namespaces: tried once. */
 function bubblewrapWorks(): Promise<boolean> {
+  return bubblewrap ??= tryBubblewrap();
+}
+
+async function tryBubblewrap(): Promise<boolean> {
   const args = [
     "--ro-bind",
     "/",
@@ -114,9 +118,11 @@ function bubblewrapWorks(): Promise<boolean> {
     "/dev",
     "true",
   ];
-  bubblewrap ??= new Deno.Command("bwrap", { args, stdout: "null", stderr: "null" }).output()
-    .then(({ success }) => success, () => false);
-  return bubblewrap;
+  try {
+    return (await new Deno.Command("bwrap", { args, stdout: "null", stderr: "null" }).output()).success;
+  } catch {
+    return false; // it is not installed
+  }
 }
 
 function bubbleArgs({ permissions, readable }: JailSpec): string[] {

@@ -1,7 +1,7 @@
 /** Processes of plugins in a real node: served, with exactly their permissions, and every way of dying told. */
 
 import assert from "node:assert/strict";
-import { Plugins, Refused, TestNode } from "./testdata/driver.ts";
+import { Plugins, type Refused, TestNode } from "./testdata/driver.ts";
 import { permissionFlags } from "./jail.ts";
 
 const node = new TestNode(), plugins = new Plugins();
@@ -68,6 +68,23 @@ const ATTEMPTS: Record<string, string> = {
     const w = new Worker("data:text/javascript,import x from 'file:///etc/hostname' with { type: 'text' }; postMessage(x)", { type: "module" });
     w.onmessage = (e) => done(e.data); w.onerror = (e) => { e.preventDefault(); fail(new Error(e.message)); };
   })`,
+  "hooks of its own": `{
+    const { registerHooks } = await import("node:module");
+    registerHooks({ resolve: (url) => ({ url, shortCircuit: true }), load: (url, context, next) => next(url, context) });
+    return (await import("file:///etc/" + "hostname?", { with: { type: "text" } })).default;
+  }`,
+  "require": `(await import("node:module")).createRequire("file:///x.js")("/etc/hostname")`,
+  "node worker": `await new Promise(async (done, fail) => {
+    const { Worker } = await import("node:worker_threads");
+    const text = "import { parentPort } from 'node:worker_threads'; parentPort.postMessage((await import('file:///etc/hostname', { with: { type: 'text' } })).default)";
+    const w = new Worker(new URL("data:text/javascript," + encodeURIComponent(text)));
+    w.on("message", done); w.on("error", fail); w.on("exit", () => fail(new Error("ended")));
+  })`,
+  "worker file": `await new Promise((done, fail) => {
+    const w = new Worker("file:///etc/hostname", { type: "module" });
+    w.onerror = (e) => { e.preventDefault(); fail(new Error(e.message)); };
+  })`,
+  "sqlite": `new (await import("node:sqlite")).DatabaseSync("/etc/ring9.db")`,
   "npm import": `Object.keys(await import("npm:" + "is-odd"))`,
   "run": `new Deno.Command("id").outputSync().code`,
   "child_process": `(await import("node:child_process")).execSync("id")`,
@@ -75,7 +92,7 @@ const ATTEMPTS: Record<string, string> = {
   "env": `Deno.env.get("PATH")`,
   "net": `Deno.listen({ port: 0 }).addr`,
   "connect": `await Deno.connect({ hostname: "127.0.0.1", port: 9 })`,
-  "fetch": `(await fetch("http://127.0.0.1:9/")).status`,
+  "fetch": `(await fetch("http://127.0.0.1:5649/")).status`,
   "hostname": `Deno.hostname()`,
   "kill the parent": `Deno.kill(Deno.ppid, "SIGKILL")`,
   "ask":
@@ -89,6 +106,26 @@ Deno.test("a process without permissions reaches nothing", async () => {
     assert.ok(!answer.startsWith("ok: "), `${name}: ${answer}`);
   }
   await node.kill(p);
+});
+
+Deno.test("without bubblewrap the permissions hold alone, and status says so", async () => {
+  const bare = new TestNode(["-A"], { PATH: "/nonexistent" });
+  const p = await bare.process({ module: plugins.attempting(ATTEMPTS) });
+  assert.doesNotMatch((await bare.info(p)).confinement, /bubblewrap/);
+  for (const name of Object.keys(ATTEMPTS)) {
+    const answer = await bare.read(p, name);
+    assert.ok(!answer.startsWith("ok: "), `${name}: ${answer}`);
+  }
+  await bare.end();
+});
+
+Deno.test("when the node is killed its processes end", async () => {
+  const doomed = new TestNode();
+  const { pid } = await doomed.info(await doomed.process({ module: plugins.serving("") }));
+  Deno.kill(doomed.pid, "SIGKILL");
+  await doomed.status;
+  for (let look = 0; look < 500 && exists(pid); look++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(!exists(pid));
 });
 
 Deno.test("a process has exactly the permissions of its manifest", async () => {

@@ -29,22 +29,24 @@ export class TestNode {
   /** What the main thread could do after it was locked. */
   readonly main: Promise<Record<string, boolean>>;
   readonly status: Promise<Deno.CommandStatus>;
+  readonly pid: number;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #main = Promise.withResolvers<Record<string, boolean>>();
   readonly #calls = new Map<number, PromiseWithResolvers<unknown>>();
   #n = 0;
 
-  /** `permissions` are Deno's flags; all when not given. */
-  constructor(permissions: string[] = ["-A"]) {
+  /** `permissions` are Deno's flags, all when not given; `env` is added to our own. */
+  constructor(permissions: string[] = ["-A"], env: Record<string, string> = {}) {
     const main = fileURLToPath(new URL("./node.ts", import.meta.url));
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", ...FLAGS, ...permissions, main],
-      env: { DENO_NO_UPDATE_CHECK: "1" },
+      env: { DENO_NO_UPDATE_CHECK: "1", ...env },
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
     this.status = child.status;
+    this.pid = child.pid;
     this.main = this.#main.promise;
     this.#stdin = child.stdin.getWriter();
     this.#listen(child.stdout);

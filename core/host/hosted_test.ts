@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import type { Clock } from "../clock.ts";
+import { BEAT_MS, errorText, textError, Watch, within } from "./hosted.ts";
+import { Err } from "../err.ts";
+
+/** A clock that stands until it is moved. */
+class HandClock implements Clock {
+  time = 0;
+  #alarms = new Map<number, { at: number; fn: () => void }>();
+  #n = 0;
+  now(): number {
+    return this.time;
+  }
+  monotonic(): number {
+    return this.time;
+  }
+  after(delayMs: number, fn: () => void): () => void {
+    const n = ++this.#n;
+    this.#alarms.set(n, { at: this.time + delayMs, fn });
+    return () => this.#alarms.delete(n);
+  }
+  get alarms(): number {
+    return this.#alarms.size;
+  }
+  move(ms: number): void {
+    const end = this.time + ms;
+    for (;;) {
+      const [n, next] = [...this.#alarms].filter(([, a]) => a.at <= end).sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
+      if (!next) break;
+      this.#alarms.delete(n!);
+      this.time = next.at;
+      next.fn();
+    }
+    this.time = end;
+  }
+}
+
+Deno.test("a watch calls once when the heart has stood still long enough, and not before", () => {
+  const clock = new HandClock(), watch = new Watch(clock);
+  let beats = 0, hung = 0;
+  watch.add(() => beats, 4 * BEAT_MS, () => hung++);
+  for (let i = 0; i < 20; i++) {
+    beats++;
+    clock.move(BEAT_MS);
+  }
+  assert.equal(hung, 0);
+  clock.move(4 * BEAT_MS);
+  assert.equal(hung, 0, "one look more than the limit, since beats and looks drift");
+  clock.move(2 * BEAT_MS);
+  assert.equal(hung, 1);
+  clock.move(20 * BEAT_MS);
+  assert.equal(hung, 1);
+});
+
+Deno.test("a watch that is ended calls nobody, and keeps no alarm", () => {
+  const clock = new HandClock(), watch = new Watch(clock);
+  const end = watch.add(() => 0, BEAT_MS, () => assert.fail("it was ended"));
+  end();
+  clock.move(10 * BEAT_MS);
+  assert.equal(clock.alarms, 0);
+});
+
+Deno.test("within() gives up after its time, passes errors on, and leaves no alarm", async () => {
+  const clock = new HandClock();
+  const never = within(clock, 100, new Promise(() => {}));
+  clock.move(100);
+  assert.equal(await never, undefined);
+  await assert.rejects(within(clock, 100, Promise.reject(new Err("EBUSY"))), { code: "EBUSY" });
+  assert.equal(await within(clock, 100, Promise.resolve(7)), 7);
+  await null;
+  assert.equal(clock.alarms, 0);
+});
+
+Deno.test("an error keeps its code on the way, and garbage becomes EIO", () => {
+  const sent = errorText(new Err("EBUSY", "taken"));
+  assert.deepEqual(textError(sent, "x").code, "EBUSY");
+  assert.equal(textError(sent, "x").message, "x: taken");
+  assert.match(sent.text, /Err: taken\n\s+at /);
+  for (const garbage of [null, 7, "x", {}, { code: "toString", message: { a: 1 } }]) {
+    assert.equal(textError(garbage, "x").code, "EIO");
+  }
+  assert.ok(textError({ message: "y".repeat(1e6) }, "x").message.length < 5000);
+});
