@@ -337,15 +337,15 @@ export class RamDev extends Dev<Entry> {
     const group = this.#newGroup(dir, ngid, user);
     if (dir.mode & DMSETGID && mode & DMDIR) mode |= DMSETGID;
     else if (mode & DMSETGID && group.id !== user.gid && !this.isPrivileged(user)) mode &= ~DMSETGID;
-    const node = dir.tree.makeNode(mode, { name: user.name, id: user.uid }, group);
+    const node = dir.tree.makeNode(mode, this.#ownerOf(user), group);
     return dir.tree.link(dir, name, node);
   }
 
   #makeSpecial(dir: Node, name: string, perm: number, ext: string, ngid: number, user: User): Node {
     this.#checkAdd(dir, name, user);
     const { tree } = dir, mode = ngid === NONUNAME ? createPerm(perm, dir.mode) : perm;
-    const owner = { name: user.name, id: user.uid };
-    const node = tree.makeNode(perm & DMSYMLINK ? perm : mode, owner, this.#newGroup(dir, ngid, user));
+    const group = this.#newGroup(dir, ngid, user);
+    const node = tree.makeNode(perm & DMSYMLINK ? perm : mode, this.#ownerOf(user), group);
     tree.hold(node);
     try {
       tree.setExt(node, ext);
@@ -354,6 +354,12 @@ export class RamDev extends Dev<Entry> {
       tree.release(node);
     }
     return node;
+  }
+
+  /** Who owns what `user` makes; a host owner without a number has the root's. */
+  #ownerOf(user: User): Id {
+    const hasNumber = user.uid !== NONUNAME || user.name !== this.hostowner;
+    return { name: user.name, id: hasNumber ? user.uid : this.options.uid };
   }
 
   /** A new file's group: the directory's where setgid or Plan 9's rule says so, else the one asked for. */

@@ -466,6 +466,15 @@ Deno.test("a file that is replaced again and again is in every listing once", ()
   assert.equal(names.filter((name) => name === "f50").length, 1);
 });
 
+Deno.test("users without a number own by name; the host owner without one has the root's number", () => {
+  const f = new Fixture({ uid: 7 });
+  const host = { name: "hostowner", uid: NONUNAME, gid: NONUNAME }, bob = { ...host, name: "bob" };
+  for (const user of [host, bob]) f.make(`/${user.name}`, 0o600, user);
+  assert.deepEqual([f.stat("/hostowner").nuid, f.stat("/bob").nuid, f.stat("/bob").uid], [7, NONUNAME, "bob"]);
+  f.dev.clunk(f.open("/bob", ORDWR, bob));
+  refuses("EACCES", () => f.open("/bob", OREAD, { ...host, name: "eve" }));
+});
+
 Deno.test("qid paths are never used twice, and a rename keeps them", () => {
   const f = new Fixture(), paths = new Set<number | bigint>();
   for (let i = 0; i < 50; i++) {
