@@ -49,9 +49,10 @@ async function boot(): Promise<Node> {
       say(`  ${"name space".padEnd(12)} ${`${lines} lines`.padEnd(10)} ${ms.toFixed(1).padStart(7)} ms`),
     listening: (address) => addresses.push(address),
   };
-  const listen = [`unix!${args.socket ?? defaultSocket()}`, ...args.listen];
+  const { listen } = args;
   const options = { cons: { terminal: args.console ? "host" : "none" } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
+  addresses.unshift(await listenPrivately(booted));
   onSignals(booted);
   say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
   if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }
@@ -59,7 +60,18 @@ async function boot(): Promise<Node> {
   return booted;
 }
 
-/** The runtime directory's socket: a place of the user's own. */
+/** Serves a unix socket of the user's own; a second node of the same user gets one with its process id. */
+async function listenPrivately(booted: Node): Promise<string> {
+  const path = args.socket ?? defaultSocket();
+  try {
+    return await booted.listen(`unix!${path}`);
+  } catch (e) {
+    if (args.socket !== undefined || toErr(e).code !== "EADDRINUSE") throw e;
+    return await booted.listen(`unix!${path}-${Deno.pid}`);
+  }
+}
+
+/** In the runtime directory. */
 function defaultSocket(): string {
   const runtime = Deno.env.get("XDG_RUNTIME_DIR");
   return runtime ? `${runtime}/ring9/9p` : `/tmp/ring9-${Deno.uid() ?? 0}/9p`;

@@ -152,6 +152,11 @@ export class Pgrp {
     return this.#table.lines();
   }
 
+  /** The paths that something is mounted on. */
+  mountPoints(): string[] {
+    return [...this.#table.heads()].map((head) => head.path);
+  }
+
   /**
    * Finds again by name all that was bound from a Dev which has gone, or mounted on it, now that another has its name.
    * Answers what is not there any more, and so was unmounted.

@@ -1,8 +1,25 @@
 /**
  * deno-9p: 9P2000, 9P2000.u and 9P2000.L, client and server. Re-exports only.
  *
- * Layer: the front door of core/p9. Depends on nothing of the rest of ring9; transports that touch the host are in
- * `core/host/transports.ts`.
+ * Layer: the front door of core/p9, with the file contract that its server serves (core/dev.ts) and the transports of
+ * the host (core/host/transports.ts). Depends on nothing of the rest of ring9.
+ *
+ * @example A client
+ * ```ts no-eval
+ * import { Client, dial } from "deno-9p";
+ * await using client = await Client.connect(await dial("tcp!127.0.0.1!5640"), { uname: "glenda" });
+ * console.log(await client.readText("/dev/sysname"));
+ * ```
+ *
+ * @example A server
+ * ```ts no-eval
+ * import { type Dev, listen, Srv } from "deno-9p";
+ * declare const dev: Dev;
+ * const srv = new Srv(dev);
+ * for await (const transport of await listen("tcp!127.0.0.1!5640")) srv.serve(transport);
+ * ```
+ *
+ * @module
  */
 
 export { type Code, Err, errFromEname, errFromErrno, ERRORS, toErr } from "../err.ts";
@@ -21,3 +38,9 @@ export { type Attach, FidOps, type Opened, type Place, type Signal, type Walked 
 export type { OpenFile } from "./client_io.ts";
 export { type OpenOptions, RemoteFile, splitPath, type StreamOptions } from "./client_file.ts";
 export { Client, type ClientOptions } from "./client.ts";
+export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
+export type { Clock } from "../clock.ts";
+export { claimedUser, DEFAULT_LIMITS, Srv, type SrvLimits, type SrvOptions, type SrvStats } from "./srv.ts";
+export { type WebSocketOptions, webSocketTransport } from "./transport_ws.ts";
+export { portTransport } from "./transport_port.ts";
+export { childTransport, connTransport, dial, listen, type Listener, stdioTransport } from "../host/transports.ts";

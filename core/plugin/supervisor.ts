@@ -93,6 +93,8 @@ export class PluginInstance {
   /** Why it is not up, or why it was last restarted. */
   error = "";
   started: StartedPlugin | null = null;
+  /** Where its tree was bound when it was loaded. */
+  shownAt: string[] = [];
   /** Monotonic times of its last deaths. */
   deaths: number[] = [];
   /** The end of what has been asked of it. */
@@ -151,26 +153,38 @@ export class Supervisor {
     }
   }
 
-  /** Binds a plugin's tree where its manifest says that it serves, in the first proc's name space; answers where. */
+  /**
+   * Binds a plugin's tree in the first proc's name space where its manifest says that it serves; answers where.
+   * An instance under another name than its plugin's is a second one, and is bound by whoever asked for it.
+   */
   async show(inst: PluginInstance): Promise<string[]> {
-    const init = this.#kernel.procs.get(1);
-    const shown: string[] = [];
-    for (const path of inst.files.manifest.serves) {
+    if (inst.name !== inst.files.manifest.name) return [];
+    for (const path of inst.files.manifest.serves.filter((path) => path.startsWith("/"))) {
       try {
-        await init?.bind(`#${inst.name}`, path, MAFTER | MCREATE);
-        shown.push(path);
+        await this.#kernel.procs.get(1)?.bind(`#${inst.name}`, path, MAFTER | MCREATE);
+        inst.shownAt.push(path);
       } catch (e) {
         this.#kernel.log.print(`${inst.name}: not bound at ${path}: ${toErr(e).message}`);
       }
     }
-    return shown;
+    return inst.shownAt;
+  }
+
+  /** Takes away the binds that `show` made. */
+  async #hide(inst: PluginInstance): Promise<void> {
+    for (const path of inst.shownAt.splice(0)) {
+      // Somebody else may have unmounted it.
+      await this.#kernel.procs.get(1)?.unmount(`#${inst.name}`, path).catch(() => {});
+    }
   }
 
   /** Takes a plugin away. With open files EBUSY, unless forced: then they answer an error. */
   unload(name: string, options: { force?: boolean } = {}): Promise<void> {
     const inst = this.#mustHave(name);
     return this.#inTurn(inst, async () => {
-      if (this.#kernel.device(name)) this.#kernel.unregister(name, options);
+      this.#mayUnload(inst, options.force ?? false);
+      await this.#hide(inst);
+      if (this.#kernel.device(name)) this.#kernel.unregister(name, { force: true });
       inst.state = "stopping";
       this.#instances.delete(name);
       const { started } = inst;
@@ -209,6 +223,11 @@ export class Supervisor {
     for (const inst of this.list().reverse()) {
       await inst.started?.stop().catch((e) => this.#kernel.log.print(`${inst.name}: stop: ${toErr(e).message}`));
     }
+  }
+
+  #mayUnload({ name }: PluginInstance, force: boolean): void {
+    const open = this.#kernel.device(name) ? this.#kernel.openChans(name) : 0;
+    if (open > 0 && !force) throw new Err("EBUSY", `${name} has ${open} open files (try: unload ${name} force)`);
   }
 
   #mustHave(name: string): PluginInstance {

@@ -1,10 +1,12 @@
 /**
  * root: the empty directories that a name space begins with, for mounts to go on.
  *
- * Layer: a plugin. Nothing in it changes while it runs; what an image adds are the options. The manual page is root.md.
+ * Layer: a plugin. Nothing in it changes while it runs; what an image adds are the options. In `/n` every name is an
+ * empty directory once it is asked for, so that anything can be mounted there (mntgen(4)). The manual page is root.md.
  */
 
-import { definePlugin, type Described, Err, tree } from "../../core/plugin/author.ts";
+import { definePlugin, type Described, dir, dynamic, Err, tree } from "../../core/plugin/author.ts";
+import type { Kernel } from "../../core/kernel.ts";
 
 /** Directories that every system has. */
 const DIRS = ["bin", "dev", "env", "fd", "lib", "mnt", "n/host", "net", "proc", "srv", "sys", "tmp", "usr"];
@@ -25,9 +27,23 @@ export default definePlugin({
       if (name in folder) throw new Err("EEXIST", `root: ${path} is there twice`);
       folder[name] = text;
     }
-    return tree(root as Described, ctx);
+    return tree({
+      ...root as Record<string, Described>,
+      n: generated(root.n as Folder, ctx.kernel as Kernel | undefined),
+    }, ctx);
   },
 });
+
+/** The folder, and an empty directory of every other name; those that the first proc has something on are listed. */
+function generated(folder: Folder, kernel: Kernel | undefined): Described {
+  const isName = (name: string) => !name.startsWith(".");
+  const mounted = () => kernel?.procs.get(1)?.pgrp.mountPoints() ?? [];
+  return dynamic({
+    list: () =>
+      new Set([...Object.keys(folder), ...mounted().flatMap((path) => /^\/n\/([^/]+)$/.exec(path)?.[1] ?? [])]),
+    get: (name) => folder[name] as Described ?? (isName(name) ? dir({}) : undefined),
+  });
+}
 
 function names(path: string): string[] {
   return path.split("/").filter((name) => name !== "");
