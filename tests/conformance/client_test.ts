@@ -81,6 +81,10 @@ async function useDirectories(client: Client): Promise<void> {
     assert.deepEqual(dirs.map((dir) => dir.name).sort(), [...names].sort());
     if (stats) assert.ok(dirs.every((dir) => dir.length === new TextEncoder().encode(dir.name).length));
   }
+  const root = await client.root(), seen = new Set<string>();
+  for await (const entry of root.readdir()) seen.add(entry.dir.name);
+  assert.deepEqual(seen, new Set(names));
+  assert.equal(root.mode, -1);
   const temporary = await client.create("/temporary", 0o600, ORDWR | ORCLOSE);
   await temporary.writeAll(pattern(10));
   await temporary.close();

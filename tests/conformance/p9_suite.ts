@@ -29,6 +29,8 @@ import { frame, RawPeer, type Untagged } from "./raw_peer.ts";
 
 /** A server under test. */
 export interface Subject {
+  /** The tree to attach to; the server's own when not given. */
+  aname?: string;
   /** A new connection to the same server. */
   connect(): Promise<Transport> | Transport;
   /** Ends the server. */
@@ -48,7 +50,7 @@ export function p9Conformance(name: string, make: MakeSubject): void {
     for (const dialect of dialects) {
       Deno.test(`${name}: ${dialect}: ${what}`, async () => {
         const subject = await make();
-        const peer = await RawPeer.open(await subject.connect(), dialect);
+        const peer = await RawPeer.open(await subject.connect(), dialect, subject);
         try {
           await body(peer, subject);
         } finally {
@@ -97,11 +99,11 @@ function sessionTests(fresh: Fresh, each: Each): void {
     await peer.refused({ type: m.Tattach, fid: 0, afid: NOFID, uname: "x", aname: "", nuname: NONUNAME });
     await peer.refused({ type: m.Tclunk, fid: 0 });
   });
-  each(DIALECTS, "a second Tversion drops all fids", async (peer) => {
+  each(DIALECTS, "a second Tversion drops all fids", async (peer, subject) => {
     await peer.walk(0, 1);
     await peer.version(peer.dialect.name);
     await peer.refused({ type: m.Tclunk, fid: 1 });
-    await peer.attach(1);
+    await peer.attach(1, subject);
   });
   each(DIALECTS, "Tattach refuses a fid in use, NOFID, and an afid", async (peer) => {
     const attach = { type: m.Tattach, afid: NOFID, uname: "u", aname: "", nuname: 5 } as const;
@@ -307,7 +309,11 @@ function openTests(each: Each): void {
   each(DIALECTS, "permissions are checked once, at open, for the user who attached", async (peer, subject) => {
     await peer.create(await cloned(peer, 1), "mine", 0o600);
     await peer.write(1, "secret");
-    const other = await RawPeer.open(await subject.connect(), peer.dialect.name, { uid: 1234, uname: "mallory" });
+    const other = await RawPeer.open(await subject.connect(), peer.dialect.name, {
+      ...subject,
+      uid: 1234,
+      uname: "mallory",
+    });
     await other.walk(0, 1, "mine");
     await other.refused(openMsg(other, 1, OREAD));
     other.close();
@@ -598,7 +604,7 @@ function frameTests(fresh: Fresh, each: Each): void {
     each(["9P2000.L"], `a frame that says it is ${size} bytes long ends the connection`, async (peer, subject) => {
       await peer.raw(frame(m.Tclunk, 1, [0, 0, 0, 0], size));
       assert.equal(await peer.receive(), null);
-      const next = await RawPeer.open(await subject.connect(), "9P2000.L");
+      const next = await RawPeer.open(await subject.connect(), "9P2000.L", subject);
       next.close();
     });
   }
@@ -608,7 +614,7 @@ function frameTests(fresh: Fresh, each: Each): void {
       await Promise.resolve(bad.raw(crypto.getRandomValues(new Uint8Array(500)))).catch(() => {});
       bad.close();
     }
-    const good = await RawPeer.open(await subject.connect(), "9P2000.L");
+    const good = await RawPeer.open(await subject.connect(), "9P2000.L", subject);
     good.close();
   });
   each(DIALECTS, "messages with too few or too many bytes, replies, and unknown types are refused", async (peer) => {

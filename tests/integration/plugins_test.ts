@@ -1,0 +1,163 @@
+/** Plugins loaded, reloaded, unloaded and killed in a running node, through a mount, while other files are in use. */
+
+import assert from "node:assert/strict";
+import { Err } from "../../core/err.ts";
+import type { Client } from "../../core/p9/client.ts";
+import { bootNode } from "../node.ts";
+
+const PLACEMENTS = ["inline", "isolate", "process"] as const;
+const BIG_BYTES = 48 << 20;
+
+/** A plugin whose one file says `text`, from a module beside mod.ts. */
+async function writePlugin(dir: string, text: string): Promise<void> {
+  await Deno.mkdir(dir, { recursive: true });
+  const manifest = { name: "edited", version: "1.0.0", api: 1, serves: ["/n/edited"], placement: "isolate" };
+  await Deno.writeTextFile(`${dir}/plugin.json`, JSON.stringify(manifest));
+  await Deno.writeTextFile(`${dir}/text.ts`, `export const text: string = ${JSON.stringify(text)};\n`);
+  const code = `import { definePlugin, tree } from "ring9/plugin";
+import { text } from "./text.ts";
+export default definePlugin({ start: (ctx) => tree({ text: () => text }, ctx) });
+`;
+  await Deno.writeTextFile(`${dir}/mod.ts`, code);
+}
+
+/** Writes a command to a ctl file. */
+async function ctl(client: Client, path: string, command: string): Promise<void> {
+  const file = await client.open(path, 1);
+  try {
+    await file.write(new TextEncoder().encode(command), 0);
+  } finally {
+    await file.close();
+  }
+}
+
+for (const placement of PLACEMENTS) {
+  Deno.test(`${placement}: an edited plugin is reloaded while a large file of another is copied out, unharmed`, async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    const folder = `${node.dir}/edited`;
+    await writePlugin(folder, "one");
+    await ctl(client, "/sys/plugins/ctl", `load ${folder} placement ${placement}`);
+    assert.equal(await client.readText("/n/edited/text"), "one");
+
+    const big = new Uint8Array(BIG_BYTES).map((_, i) => i * 7 + (i >> 12));
+    await client.writeFile("/tmp/big", big);
+    await using other = await node.connect();
+    let copied = 0;
+    const copy = (async () => {
+      const file = await other.open("/tmp/big");
+      const out = new Uint8Array(BIG_BYTES);
+      for (let count = 1; count > 0; copied += count) {
+        count = await file.read(out.subarray(copied, copied + 64 * 1024), copied);
+      }
+      await file.close();
+      return out;
+    })();
+
+    for (const text of ["two", "three", "four"]) {
+      await writePlugin(folder, text);
+      const before = copied;
+      await ctl(client, "/sys/plugins/edited/ctl", "reload");
+      assert.equal(await client.readText("/n/edited/text"), text);
+      assert.ok(copied > before || copied === BIG_BYTES, "the copy stood still");
+    }
+    assert.deepEqual(await copy, big);
+    const status = await client.readText("/sys/plugins/edited/status");
+    assert.match(status, /^generation 4$/m);
+    assert.match(status, new RegExp(`^placement ${placement}$`, "m"));
+  });
+
+  Deno.test(`${placement}: code that does not start leaves the old code in place, and says why`, async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    const folder = `${node.dir}/edited`;
+    await writePlugin(folder, "good");
+    await ctl(client, "/sys/plugins/ctl", `load ${folder} placement ${placement}`);
+    await Deno.writeTextFile(`${folder}/mod.ts`, `throw new Error("broken on purpose");`);
+    await assert.rejects(ctl(client, "/sys/plugins/edited/ctl", "reload"), /broken on purpose/);
+    assert.equal(await client.readText("/n/edited/text"), "good");
+    await Deno.writeTextFile(`${folder}/plugin.json`, `{ "name": "edited", "versoin": 1 }`);
+    await assert.rejects(ctl(client, "/sys/plugins/edited/ctl", "reload"), /plugin\.json:1:\d+.*versoin/);
+    assert.equal(await client.readText("/n/edited/text"), "good");
+  });
+}
+
+Deno.test("unload is refused while files are open; forced, they answer an error and others go on", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  await writePlugin(`${node.dir}/edited`, "text");
+  await ctl(client, "/sys/plugins/ctl", `load ${node.dir}/edited`);
+  const open = await client.open("/n/edited/text");
+  const other = await client.open("/dev/zero");
+  await assert.rejects(ctl(client, "/sys/plugins/ctl", "unload edited"), /open files/);
+  await ctl(client, "/sys/plugins/ctl", "unload edited force");
+  await assert.rejects(open.read(new Uint8Array(10), 0), (e: Err) => e.code === "ESTALE");
+  assert.equal(await other.read(new Uint8Array(10), 0), 10);
+  const names = (await client.list("/n")).map((dir) => dir.name);
+  assert.ok(!names.includes("edited"), names.join(" "));
+  await open.close().catch(() => {});
+  await other.close();
+});
+
+Deno.test("a plugin that kills itself is restarted, and then answers again", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const folder = `${node.dir}/edited`;
+  await writePlugin(folder, "x");
+  const code = `import { ctl, definePlugin, tree } from "ring9/plugin";
+export default definePlugin({
+  start: (ctx) => tree({ text: "alive", ctl: ctl({ crash() { queueMicrotask(() => { throw new Error("oops"); }); } }) }, ctx),
+});
+`;
+  await Deno.writeTextFile(`${folder}/mod.ts`, code);
+  await ctl(client, "/sys/plugins/ctl", `load ${folder}`);
+  await ctl(client, "/n/edited/ctl", "crash").catch(() => {}); // it may be gone before it answers
+  for (let tries = 0;; tries++) {
+    assert.ok(tries < 200, await client.readText("/sys/plugins/edited/status"));
+    const text = await client.readText("/n/edited/text").catch(() => "");
+    const status = await client.readText("/sys/plugins/edited/status");
+    if (text === "alive" && /^restarts 1$/m.test(status) && /^state up$/m.test(status)) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.match(await client.readText("/sys/plugins/edited/status"), /^error .*oops/m);
+});
+
+Deno.test("who is not the hostowner may look, and control nothing", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect({ uname: "mallory", uid: 4242 });
+  assert.match(await client.readText("/sys/plugins/status"), /^ram up inline/m);
+  await assert.rejects(
+    ctl(client, "/sys/plugins/ctl", "unload ram force"),
+    (e: Err) => e.code === "EACCES" || e.code === "EPERM",
+  );
+  await assert.rejects(ctl(client, "/proc/1/ctl", "kill"), (e: Err) => e.code === "EACCES" || e.code === "EPERM");
+});
+
+Deno.test("wrong commands are refused with what would be right", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const refused: [string, RegExp][] = [
+    ["lod x", /unknown command/],
+    ["load", /plugin/],
+    ["load nosuch", /no plugin is called nosuch/],
+    ["load ram", /loaded already/],
+    ["load hello as a/b", /name/],
+    ["load hello placement moon", /placement/],
+    ["load hello cpu x", /cpu/],
+    ["load hello nothing=1", /nothing/],
+    ["load host as h2 placement isolate root=/tmp", /process/],
+    ["load sys as s2 placement process", /kernel/],
+    ["unload nosuch", /no plugin is called/],
+    ["unload ram gently", /force/],
+    ["reload nosuch", /no plugin is called/],
+  ];
+  const before = (await client.readText("/sys/plugins/status")).split("\n").length;
+  for (const [command, why] of refused) await assert.rejects(ctl(client, "/sys/plugins/ctl", command), why, command);
+  assert.equal((await client.readText("/sys/plugins/status")).split("\n").length, before);
+});
+
+Deno.test("Ctrl-C ends a node cleanly, its socket with it", async () => {
+  const node = await bootNode();
+  await using _client = await node.connect();
+  assert.equal(await node.stop(), 0);
+});
