@@ -11,11 +11,15 @@ import { type Address, formatDial, parseDial } from "../p9/dial.ts";
 import type { Transport } from "../p9/transport.ts";
 import { type WebSocketOptions, webSocketTransport } from "../p9/transport_ws.ts";
 
-/** What bytes come out of and go into: a Deno.Conn, or stdin and stdout. */
+/** What bytes come out of: a Deno.Conn, or stdin. */
 export interface ByteSource {
+  /** Reads at least one byte: the count, or null at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
+
+/** What bytes go into: a Deno.Conn, or stdout. */
 export interface ByteSink {
+  /** Writes some of `bytes`: the count. */
   write(bytes: Uint8Array): Promise<number>;
 }
 

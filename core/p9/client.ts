@@ -217,34 +217,15 @@ export class Client {
 
   /** The entries of a directory. With `stats` all is known of each (in 9P2000.L each is asked for, many at once). */
   async list(path: string, options: { stats?: boolean; signal?: AbortSignal } = {}): Promise<Dir[]> {
-    const dir = await this.open(path, OREAD, options.signal);
+    const dir = await this.walk(path, options.signal);
     try {
       const entries: Dirent[] = [];
       for await (const entry of dir.readdir(options.signal)) entries.push(entry);
       if (!options.stats || !this.rpc.dialect.linux) return entries.map((entry) => entry.dir);
-      return await this.#statAll(path, entries, options.signal);
+      return await statAll(dir, entries, options.signal);
     } finally {
       dir.discard();
     }
-  }
-
-  /** Stats entries some at a time; one that has gone meanwhile is left out. */
-  async #statAll(path: string, entries: Dirent[], signal: Signal): Promise<Dir[]> {
-    const dir = await this.walk(path, signal);
-    const dirs: (Dir | undefined)[] = new Array(entries.length);
-    let next = 0;
-    const worker = async () => {
-      while (next < entries.length) {
-        const i = next++;
-        dirs[i] = await statEntry(dir, entries[i].dir.name, signal);
-      }
-    };
-    try {
-      await Promise.all(Array.from({ length: STATS_AT_ONCE }, worker));
-    } finally {
-      dir.discard();
-    }
-    return dirs.filter((found) => found !== undefined);
   }
 
   /** Removes a file, or an empty directory. */
@@ -298,6 +279,20 @@ export class Client {
 
 /** Stats of a listing in flight at once. */
 const STATS_AT_ONCE = 32;
+
+/** Stats entries some at a time; one that has gone meanwhile is left out. */
+async function statAll(dir: RemoteFile, entries: Dirent[], signal: Signal): Promise<Dir[]> {
+  const dirs: (Dir | undefined)[] = new Array(entries.length);
+  let next = 0;
+  const worker = async () => {
+    while (next < entries.length) {
+      const i = next++;
+      dirs[i] = await statEntry(dir, entries[i].dir.name, signal);
+    }
+  };
+  await Promise.all(Array.from({ length: STATS_AT_ONCE }, worker));
+  return dirs.filter((found) => found !== undefined);
+}
 
 async function statEntry(dir: RemoteFile, name: string, signal: Signal): Promise<Dir | undefined> {
   try {

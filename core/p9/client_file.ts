@@ -16,6 +16,7 @@ import {
   type Dirent,
   DMAPPEND,
   type Flock,
+  IOHDRSZ,
   ORCLOSE,
   OREAD,
   OTRUNC,
@@ -257,12 +258,23 @@ export class RemoteFile implements OpenFile {
 
   // Directories.
 
-  /** The entries of this directory, opened by itself if need be, as the server gives them; without `.` and `..`. */
+  /** The entries of this directory, which need not be open, as the server gives them; without `.` and `..`. */
   async *readdir(signal?: Signal): AsyncGenerator<Dirent, void, void> {
-    if (this.mode < 0) await this.open(OREAD, { signal: signal ?? undefined });
+    if (this.mode >= 0) return yield* this.#entries(signal);
+    const open = await this.walk([], signal);
+    try {
+      await open.open(OREAD, { signal: signal ?? undefined });
+      yield* open.#entries(signal);
+    } finally {
+      open.discard();
+    }
+  }
+
+  async *#entries(signal: Signal): AsyncGenerator<Dirent, void, void> {
+    const count = Math.min(this.ops.rpc.msize - IOHDRSZ, LISTING_BYTES);
     let cookie: Dirent["next"] = 0;
     for (;;) {
-      const entries = await this.ops.readdir(this.#useOpen(), cookie, Math.min(this.iounit, LISTING_BYTES), signal);
+      const entries = await this.ops.readdir(this.#useOpen(), cookie, count, signal);
       if (entries.length === 0) return;
       const { next } = entries[entries.length - 1];
       if (next === cookie) throw new Err("EPROTO", `the listing of ${this.path} does not go on`);

@@ -419,7 +419,9 @@ export class Rpc {
     const bytes = this.#in, there = this.#have - at - RREAD_HEADER;
     if (there < 0 || size - RREAD_HEADER - there < DIRECT_BYTES || bytes[at + 4] !== m.Rread) return false;
     const call = this.#tags.get(bytes[at + 5] | bytes[at + 6] << 8);
-    if (!call?.sink || call.state === "answered" || !(call.sink.buffer instanceof ArrayBuffer)) return false;
+    if (
+      !call?.sink || call.type !== m.Tread || call.state === "answered" || !(call.sink.buffer instanceof ArrayBuffer)
+    ) return false;
     const count = this.#reader.reset(at + HEADER_BYTES, at + RREAD_HEADER).u32();
     if (count !== size - RREAD_HEADER || count > call.count || count > call.sink.length) return false;
     call.sink.set(bytes.subarray(at + RREAD_HEADER, this.#have));
