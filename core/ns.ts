@@ -107,12 +107,18 @@ export class Pgrp {
   async resolve(as: Dev<Chan>, path: string, req: Req, cross = true): Promise<Place> {
     const device = deviceOf(path);
     try {
+      if (device !== "" && this.noAttach) throw new Err("EPERM", "devices may not be named in this name space");
       if (device !== "") return await this.#resolveDevice(as, device, splitPath(cleanPath(path)), req);
       return await this.#resolveNames(as, splitPath(cleanPath(path)), req, cross);
     } catch (thrown) {
       const err = toErr(thrown);
       throw new Err(err.code, `${quote(path)}: ${err.message}`, { cause: thrown });
     }
+  }
+
+  /** The root of a Dev, also where `#name` paths are forbidden: for calls that are made of one, as pipe(2) is. */
+  async device(as: Dev<Chan>, device: string, req: Req): Promise<NsChan> {
+    return (await this.#resolveDevice(as, device, [], req)).chan;
   }
 
   /** Puts what `path` names now on `old`; of a union, all its members. */
@@ -203,7 +209,6 @@ export class Pgrp {
   }
 
   async #resolveDevice(as: Dev<Chan>, device: string, names: string[], req: Req): Promise<Place> {
-    if (this.noAttach) throw new Err("EPERM", "devices may not be attached in this name space");
     const held = await this.#attach({ root: device, names }, req);
     const way = new Crossing(held.top, null, null, null);
     return { chan: new NsChan(as, held.chan, req.user, way, null, ""), source: { root: device, names } };

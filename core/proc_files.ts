@@ -216,7 +216,7 @@ export abstract class ProcFiles {
   /** Both ends of a new pipe. */
   pipe(): Promise<[number, number]> {
     return this.call(undefined, async (req) => {
-      const pipe = await this.walk("#pipe", req);
+      const pipe = await this.pgrp.device(this.#files, "#pipe", req);
       try {
         const ends: number[] = [];
         for (const name of ["data", "data1"]) {

@@ -71,6 +71,7 @@ Deno.test("an open file that is posted by its number is shared, and carries a mo
 
 Deno.test("bytes go through a posted pipe to whoever opens it", async () => {
   const { init } = await boot();
+  await init.rfork({ noMount: true });
   const [near, far] = await init.pipe();
   await init.close(await init.create("/srv/text", OWRITE, 0o622));
   await assert.rejects(init.open("/srv/text", OREAD).then((fd) => init.read(fd, new Uint8Array(9))), code("ESHUTDOWN"));
