@@ -25,6 +25,7 @@ import {
   type Watch,
   within,
 } from "./hosted.ts";
+import type { Served } from "./module_hooks.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
 import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
 import { turn } from "./turn.ts";
@@ -62,6 +63,8 @@ export interface IsolateData {
   readonly run: string;
   readonly names: Readonly<Record<string, string>>;
   readonly builtins: readonly string[];
+  /** Modules that it will ask for, by URL. */
+  readonly ahead: Map<string, Served>;
   readonly modules: MessagePort;
   /** One word, not 0 once the module asked for has been sent. */
   readonly asked: Int32Array;
@@ -173,6 +176,7 @@ export class Isolate implements Hosted {
       run: new URL("./isolate_run.ts", import.meta.url).href,
       names: modules.names,
       builtins: ISOLATE_BUILTINS,
+      ahead: modules.ahead(spec.module, folder),
       modules: this.#modules.port2,
       asked: this.#asked,
       control: this.#control.port2,
@@ -195,7 +199,8 @@ export class Isolate implements Hosted {
   #serveModules(folder: string): void {
     const port = this.#modules.port1;
     port.onmessage = ({ data }) => {
-      port.postMessage(this.#host.modules.serve({ url: String(data?.url), type: String(data?.type ?? ""), folder }));
+      const url = String(data?.url), type = String(data?.type ?? "");
+      port.postMessage(this.#host.modules.serve({ url, type, module: this.#spec.module, folder }));
       Atomics.store(this.#asked, 0, 1);
       Atomics.notify(this.#asked, 0);
     };

@@ -17,6 +17,9 @@ import type { Served } from "./module_hooks.ts";
 /** The largest module, bytes. */
 const MAX_MODULE_BYTES = 8 << 20;
 
+/** Modules that are remembered of one plugin. */
+const MAX_GRAPH = 1000;
+
 /** Built-in modules of Deno that an isolate may import: pure, and none that blocks or reaches the process. */
 export const ISOLATE_BUILTINS: readonly string[] = [
   "node:assert",
@@ -49,6 +52,8 @@ export class ModuleServer {
   readonly project: string;
   readonly #open: string[];
   readonly #cache = new Map<string, Cached>();
+  /** What each plugin's module has asked for, by its URL: the modules of its last starts. */
+  readonly #graphs = new Map<string, Set<string>>();
 
   /** `project` is the URL of the folder that holds core/. */
   constructor(project: URL = new URL("../../", import.meta.url)) {
@@ -68,8 +73,31 @@ export class ModuleServer {
     return path.slice(0, path.lastIndexOf("/"));
   }
 
-  /** A module's text for a plugin whose own folder is `folder`. Never throws: an error is served, too. */
-  serve({ url, type, folder }: { url: string; type: string; folder: string }): Served {
+  /**
+   * What the plugin of this module is about to ask for, as far as its earlier starts, or another plugin's, tell: it
+   * then need not ask, which takes a tenth of a millisecond a module, and more on a busy machine.
+   */
+  ahead(module: string, folder: string): Map<string, Served> {
+    const graph = this.#graphs.get(module) ?? this.#graphs.values().next().value ?? [];
+    const found = new Map<string, Served>();
+    for (const url of graph) {
+      const served = this.#serve(url, "", folder);
+      if ("source" in served) found.set(url, served);
+    }
+    return found;
+  }
+
+  /** A module's text for the plugin of `module`, whose own folder is `folder`. Never throws: an error is served, too. */
+  serve({ url, type, module, folder }: { url: string; type: string; module: string; folder: string }): Served {
+    const served = this.#serve(url, type, folder);
+    if (type !== "" || "error" in served) return served;
+    const graph = this.#graphs.get(module);
+    if (!graph) this.#graphs.set(module, new Set([url]));
+    else if (graph.size < MAX_GRAPH) graph.add(url);
+    return served;
+  }
+
+  #serve(url: string, type: string, folder: string): Served {
     try {
       if (type !== "" && type !== "json") {
         throw new Err("EACCES", `imports of type "${type}" are not served to plugins`);

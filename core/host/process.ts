@@ -223,7 +223,8 @@ export class PluginProcess implements Hosted {
 
   #fromPlugin(message: FromPlugin, folder: string): void {
     if (message?.t === "ask") {
-      const answer = this.#host.modules.serve({ url: String(message.url), type: String(message.type), folder });
+      const url = String(message.url), type = String(message.type), { module } = this.#spec;
+      const answer = this.#host.modules.serve({ url, type, module, folder });
       this.#send(answer).catch(() => {}); // as above
     } else if (message?.t === "up") this.#up.resolve();
     else if (message?.t === "log") this.#spec.log(clip(message.text));
