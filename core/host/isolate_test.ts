@@ -214,15 +214,30 @@ Deno.test("an error later ends the isolate, and is told with its text", async ()
   }
 });
 
-Deno.test("an endless loop is killed, and its thread is gone", async () => {
-  const loops = ["for (;;);", "for (;;) Promise.resolve();", "/^(a+)+$/.test('a'.repeat(40) + 'b')"];
-  for (const loop of loops) {
-    const p = await node.isolate({ module: plugins.serving("", `ctx.clock.after(1, () => { ${loop} })`) });
+/** An instance of a WebAssembly module whose one function never ends. */
+const WASM_LOOP =
+  "new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0," +
+  "7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]))).exports.f()";
+
+const ENDLESS: Record<string, string> = {
+  "a loop": `for (;;);`,
+  "a loop that makes garbage": `for (;;) [1, 2, 3].map((x) => ({ x }));`,
+  "a loop that catches": `for (;;) { try { for (;;); } catch { continue; } finally { continue; } }`,
+  "a microtask each time": `(async () => { for (;;) await 0; })();`,
+  "a turn each time": `const again = () => setImmediate(again); again();`,
+  "a regular expression": `/^(a+)+$/.test("a".repeat(40) + "b");`,
+  "a wait": `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`,
+  "WebAssembly": WASM_LOOP,
+};
+
+Deno.test("whatever never ends is killed, and its thread is gone", async () => {
+  for (const [name, code] of Object.entries(ENDLESS)) {
+    const p = await node.isolate({ module: plugins.serving("", `ctx.clock.after(1, () => { ${code} })`) });
     const { pid } = await node.info(p);
     await node.kill(p);
     assert.equal((await node.exited(p)).reason, "killed");
     const left = (await node.threads()).find((t) => t.tid === pid);
-    assert.equal(left, undefined, `${loop}: ${JSON.stringify(left)}`);
+    assert.equal(left, undefined, `${name}: ${JSON.stringify(left)}`);
   }
 });
 
@@ -288,4 +303,10 @@ Deno.test("without FFI a node goes on and says what it has not", async () => {
   const p = await bare.isolate({ module: plugins.attempting({ text: ATTEMPTS["literal text import"] }) });
   assert.match(await bare.read(p, "text"), /not served/);
   await bare.end();
+});
+
+Deno.test("when the kernel isolate dies, the process does, with a status that says so", async () => {
+  const doomed = new TestNode();
+  await doomed.locked();
+  assert.equal(await doomed.end("die"), 70);
 });

@@ -85,9 +85,9 @@ export class TestNode {
     return await this.#call({ op: "logs" });
   }
 
-  /** Ends the node; answers its status. */
-  async end(): Promise<number> {
-    this.#call({ op: "bye" }).catch(() => {}); // no answer comes
+  /** Has the node end, or its kernel die; answers its status. */
+  async end(how: "bye" | "die" = "bye"): Promise<number> {
+    this.#call({ op: how }).catch(() => {}); // no answer comes
     const { code } = await this.status;
     await this.#stdin.close().catch(() => {}); // it has gone
     return code;

@@ -21,7 +21,7 @@ export type Command =
   | { op: "exited" | "stop" | "kill" | "info"; hosted: number }
   | { op: "threads" }
   | { op: "logs" }
-  | { op: "bye" };
+  | { op: "bye" | "die" };
 
 /** What a test says of a plugin; the rest is filled in. */
 export type Spec = Partial<Omit<IsolateSpec & ProcessSpec, "log">> & { module: string };
@@ -44,6 +44,10 @@ const handlers: { [K in Command["op"]]: (command: Command & { op: K }) => unknow
   threads: () => threads(),
   logs: () => logs,
   bye: () => warden.exit(7),
+  die: () =>
+    void queueMicrotask(() => {
+      throw new Error("a fault of the kernel's, made by a test");
+    }),
 };
 
 function full(spec: Spec): IsolateSpec & ProcessSpec {
