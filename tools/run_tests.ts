@@ -7,6 +7,9 @@
 
 import { plain, ROOT, RUN_FLAGS } from "./flags.ts";
 
+/** A run that has printed nothing for so long is ended: a guest that boots and works takes less. */
+const STALL_MS = 240_000;
+
 /** How many tests and steps ended how. */
 export interface Counts {
   passed: number;
@@ -57,10 +60,19 @@ async function runTests(args: string[], env: Record<string, string>): Promise<{ 
   const child = command.spawn();
   let output = "";
   const decoder = new TextDecoder();
+  const watch = () =>
+    setTimeout(() => {
+      console.error(`\nnothing for ${STALL_MS / 1000} s: the test shown last hangs`);
+      child.kill("SIGKILL");
+    }, STALL_MS);
+  let stalled = watch();
   for await (const bytes of child.stdout) {
+    clearTimeout(stalled);
+    stalled = watch();
     Deno.stdout.writeSync(bytes);
     output += decoder.decode(bytes, { stream: true });
   }
+  clearTimeout(stalled);
   return { ok: (await child.status).success, output };
 }
 
