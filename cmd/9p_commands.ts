@@ -5,7 +5,19 @@
  * Symlinks are never followed on the way down: `rm -r` and `ls -R` stay in their tree.
  */
 
-import { type Client, type Dir, DMDIR, DMSYMLINK, Err, OREAD, OTRUNC, OWRITE, toErr } from "../core/p9/mod.ts";
+import {
+  type Client,
+  type Code,
+  type Dir,
+  DMDIR,
+  DMSYMLINK,
+  Err,
+  ERRORS,
+  OREAD,
+  OTRUNC,
+  OWRITE,
+  toErr,
+} from "../core/p9/mod.ts";
 import type { RemoteFile } from "../core/p9/mod.ts";
 import { complain, type Found, jsonOf, longLines, print, statText, visible } from "./9p_print.ts";
 
@@ -60,12 +72,14 @@ async function each(job: Job, verb: string, what: (path: string) => Promise<void
 }
 
 function complainOf(job: Job, verb: string, path: string, thrown: unknown): number {
-  const { code, message } = toErr(thrown);
-  const why = job.signal?.aborted ? "it took longer than --timeout" : message + hint(job, path, code);
+  const { code, message } = toErr(thrown instanceof SuppressedError ? thrown.suppressed : thrown);
+  const why = job.signal?.aborted ? "it took longer than --timeout" : message + hint(job, path, { code, message });
   return complain(new Err(code, `cannot ${verb} ${path} at ${job.address}: ${why}`), job.flags.json);
 }
 
-function hint({ address }: Job, path: string, code: string): string {
+/** What to try; nothing where the server has said more than the error's own words. */
+function hint({ address }: Job, path: string, { code, message }: { code: Code; message: string }): string {
+  if (!message.endsWith(ERRORS[code][1])) return "";
   switch (code) {
     case "ENOENT":
       return ` (try: 9p ls ${address} ${parentOf(path)})`;

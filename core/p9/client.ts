@@ -181,8 +181,9 @@ export class Client {
   /** Makes `data` the whole content of a file, which is created if it is not there. */
   async writeFile(path: string, data: Uint8Array | string, signal?: Signal): Promise<void> {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-    await using file = await this.openOrCreate(path, OWRITE | OTRUNC, 0o666, signal);
-    await file.writeAll(bytes, 0, signal);
+    const file = await this.openOrCreate(path, OWRITE | OTRUNC, 0o666, signal);
+    await orDiscard(file, file.writeAll(bytes, 0, signal));
+    await file.close();
   }
 
   /** Opens the file at `path`, or creates it. */
@@ -308,9 +309,9 @@ async function statEntry(dir: RemoteFile, name: string, signal: Signal): Promise
   }
 }
 
-async function orDiscard<V>(file: RemoteFile, opening: Promise<V>): Promise<V> {
+async function orDiscard<V>(file: RemoteFile, use: Promise<V>): Promise<V> {
   try {
-    return await opening;
+    return await use;
   } catch (e) {
     file.discard();
     throw e;
