@@ -1,11 +1,12 @@
 /**
  * One plugin in an isolate of its own, as the kernel holds it.
  *
- * Layer: core/host, in the kernel isolate; spawn.ts makes these, warden.ts starts the thread, isolate_main.ts and isolate_run.ts run in
- * it. There are four ways between the two: rings that carry 9P, a port for words of control, a port on which modules
- * are asked for, and a word in shared memory that is the heartbeat.
+ * Layer: core/host, in the kernel isolate; spawn.ts makes these, warden.ts starts the thread, isolate_main.ts and
+ * isolate_run.ts run in it. There are four ways between the two: rings that carry 9P, a port for words of control, a
+ * port on which modules are asked for, and a word in shared memory that is the heartbeat.
  *
- * Some deaths give no event (an endless loop, a thread that ends without a word), so a heart that stands still counts as one.
+ * Some deaths give no event (an endless loop, a thread that ends without a word), so a heart that stands still counts
+ * as one.
  */
 
 import { type Budget, DEFAULT_BUDGET, type Doorbell } from "../ring/doorbell.ts";
@@ -253,8 +254,8 @@ export class Isolate implements Hosted {
   }
 
   /**
-   * Has the thread ended. It is asked first: Deno loses a termination that reaches an isolate between two callbacks, and
-   * then never ends it. One that does not answer is inside a call, and there termination takes hold.
+   * Has the thread ended. It is asked first: Deno loses a termination that reaches an isolate between two callbacks,
+   * and then never ends it. One that does not answer is inside a call, and there termination takes hold.
    */
   #end(reason: ExitReason, text: string): void {
     this.#why ??= { reason, text };

@@ -1,9 +1,10 @@
 /**
- * The first code that runs in a plugin's isolate: makes it killable, confines what it can import, and goes on with isolate_run.ts.
+ * The first code that runs in a plugin's isolate: makes it killable, confines what it can import, and goes on with
+ * isolate_run.ts.
  *
- * Layer: core/host, on the confined side. It comes as a data: URL (isolate.ts makes it), since the thread it runs in can read no
- * file; its one import is put in the same way. From `hookModules` on, each module is asked of the kernel over a
- * port, and waited for in shared memory, with a limit.
+ * Layer: core/host, on the confined side. It comes as a data: URL (isolate.ts makes it), since the thread it runs in
+ * can read no file; its one import is put in the same way. From `hookModules` on, each module is asked of the kernel
+ * over a port, and waited for in shared memory, with a limit.
  *
  * The Web Lock that is held for ever is what lets `terminate` end a thread that is in an endless loop: without it Deno
  * waits for the loop to end. That is how Deno is made, not a promise of it: a test watches it.

@@ -16,30 +16,27 @@ import { type Running, runPlugin } from "./plugin_run.ts";
 import { turn } from "./turn.ts";
 
 /** What a plugin keeps of the web's globals; the language's own (Array, Promise, ...) stay in any case. */
-const KEPT = new Set(
-  ("AbortController AbortSignal Blob ByteLengthQueuingStrategy CompressionStream CountQueuingStrategy Crypto CryptoKey " +
-    "CustomEvent DOMException DecompressionStream ErrorEvent Event EventTarget File FormData Headers MessageChannel " +
-    "MessageEvent MessagePort Performance PerformanceEntry PerformanceMark PerformanceMeasure PromiseRejectionEvent " +
-    "ReadableByteStreamController ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest " +
-    "ReadableStreamDefaultController ReadableStreamDefaultReader Request Response SubtleCrypto TextDecoder " +
-    "TextDecoderStream TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController URL URLPattern " +
-    "URLSearchParams WebAssembly WritableStream WritableStreamDefaultController WritableStreamDefaultWriter " +
-    "addEventListener atob btoa clearImmediate clearInterval clearTimeout console crypto dispatchEvent performance " +
-    "queueMicrotask removeEventListener reportError self setImmediate setInterval setTimeout structuredClone").split(
-      " ",
-    ),
-);
+const KEPT = words(`
+  AbortController AbortSignal Blob ByteLengthQueuingStrategy CompressionStream CountQueuingStrategy Crypto CryptoKey
+  CustomEvent DOMException DecompressionStream ErrorEvent Event EventTarget File FormData Headers MessageChannel
+  MessageEvent MessagePort Performance PerformanceEntry PerformanceMark PerformanceMeasure PromiseRejectionEvent
+  ReadableByteStreamController ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest
+  ReadableStreamDefaultController ReadableStreamDefaultReader Request Response SubtleCrypto TextDecoder
+  TextDecoderStream TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController URL URLPattern
+  URLSearchParams WebAssembly WritableStream WritableStreamDefaultController WritableStreamDefaultWriter
+  addEventListener atob btoa clearImmediate clearInterval clearTimeout console crypto dispatchEvent performance
+  queueMicrotask removeEventListener reportError self setImmediate setInterval setTimeout structuredClone
+`);
 
 /** The language's own globals, as ECMA-262 and 402 list them. */
-const LANGUAGE = new Set(
-  ("AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean DataView " +
-    "Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity " +
-    "Int16Array Int32Array Int8Array Intl Iterator JSON Map Math NaN Number Object Promise Proxy RangeError " +
-    "ReferenceError Reflect RegExp Set SharedArrayBuffer String SuppressedError Symbol SyntaxError Temporal TypeError " +
-    "URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet decodeURI " +
-    "decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt " +
-    "undefined unescape").split(" "),
-);
+const LANGUAGE = words(`
+  AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean DataView
+  Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity
+  Int16Array Int32Array Int8Array Intl Iterator JSON Map Math NaN Number Object Promise Proxy RangeError
+  ReferenceError Reflect RegExp Set SharedArrayBuffer String SuppressedError Symbol SyntaxError Temporal TypeError
+  URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet decodeURI decodeURIComponent
+  encodeURI encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt undefined unescape
+`);
 
 /** What isolate_main.ts has taken from the engine. */
 export interface Engine {
@@ -102,4 +99,8 @@ function confineGlobals(log: (text: string) => void): void {
 function block(object: object, name: string): void {
   if (Reflect.deleteProperty(object, name) && !(name in object)) return;
   Reflect.defineProperty(object, name, { value: undefined, configurable: false, writable: false });
+}
+
+function words(text: string): Set<string> {
+  return new Set(text.trim().split(/\s+/));
 }

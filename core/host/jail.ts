@@ -2,8 +2,9 @@
  * Jail: the walls around a plugin's process: Deno's permission flags, and bubblewrap, a seccomp filter and a memory
  * cgroup where this host has them and they work.
  *
- * Layer: core/host, in the kernel isolate. It makes the command line; process.ts runs it. In bubblewrap the process sees the system's programs
- * and libraries, the core's own code, and the paths of its manifest, and has namespaces of its own for all else.
+ * Layer: core/host, in the kernel isolate. It makes the command line; process.ts runs it. In bubblewrap the process
+ * sees the system's programs and libraries, the core's own code, and the paths of its manifest, and has namespaces of
+ * its own for all else.
  *
  * See bwrap(1), cgroups(7), `deno run --help`.
  */

@@ -1,9 +1,10 @@
 /**
  * Lockdown: takes from the calling thread, and from every thread it starts later, the power to harm the host.
  *
- * Layer: core/host; the warden (warden.ts) does this to the main thread. Three walls, each used where the host has it: Landlock (no
- * file, no TCP, no signal to others), a seccomp filter (no exec, socket, kill, ptrace, mount, ...), and Deno's own
- * permissions, all revoked. What is missing is reported, never hidden. There is no way back. Threads that exist already (the kernel isolate) keep theirs.
+ * Layer: core/host; the warden (warden.ts) does this to the main thread. Three walls, each used where the host has it:
+ * Landlock (no file, no TCP, no signal to others), a seccomp filter (no exec, socket, kill, ptrace, mount, ...), and
+ * Deno's own permissions, all revoked. What is missing is reported, never hidden. There is no way back. Threads that
+ * exist already (the kernel isolate) keep theirs.
  *
  * See landlock(7), seccomp(2), prctl(2) PR_SET_NO_NEW_PRIVS; system call numbers are in asm/unistd.h.
  */

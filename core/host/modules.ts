@@ -4,8 +4,8 @@
  * Layer: core/host, in the kernel isolate, which may read files; module_hooks.ts is the other end. A module is open
  * when its real path (symlinks followed) lies under a root: the plugin's own folder, or one of the project's layers.
  *
- * TypeScript is stripped, not compiled: types become blanks, so that lines and columns of an error are those of the source.
- * A file with syntax that can not be blanked out (enum, parameter properties) is transformed. Nothing is
+ * TypeScript is stripped, not compiled: types become blanks, so that lines and columns of an error are those of the
+ * source. A file with syntax that can not be blanked out (enum, parameter properties) is transformed. Nothing is
  * type-checked. A type has to be imported as one (`import type`), as with `verbatimModuleSyntax`.
  */
 
@@ -87,7 +87,9 @@ export class ModuleServer {
     return found;
   }
 
-  /** A module's text for the plugin of `module`, whose own folder is `folder`. Never throws: an error is served, too. */
+  /**
+   * A module's text for the plugin of `module`, whose own folder is `folder`. Never throws: an error is served, too.
+   */
   serve({ url, type, module, folder }: { url: string; type: string; module: string; folder: string }): Served {
     const served = this.#serve(url, type, folder);
     if (type !== "" || "error" in served) return served;

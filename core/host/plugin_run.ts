@@ -21,7 +21,7 @@ const MAX_RANDOM_BYTES = 65_536;
 
 /** A plugin that serves. */
 export interface Running {
-  /** Lets the plugin stop, and disposes what it registered, the last first. Goes on after an error; throws the first. */
+  /** Lets the plugin stop, and disposes what it registered, last first. Goes on after an error; throws the first. */
   stop(): Promise<void>;
 }
 

@@ -2,9 +2,9 @@
  * One plugin in a Deno process of its own, as the kernel holds it.
  *
  * Layer: core/host, in the kernel isolate; spawn.ts makes these, jail.ts builds the walls, process_main.ts runs in it.
- * The two speak over the process's standard input and output (frames.ts): inherited, so nobody else can reach them, and no
- * permission is needed for them. Modules are served over them too, since a Deno process without permissions can still
- * read any file by `import(path, { with: { type: "text" } })`; what it writes to standard error goes to the log.
+ * The two speak over the process's standard input and output (frames.ts): inherited, so nobody else can reach them,
+ * and no permission is needed for them. Modules are served over them too, since a Deno process without permissions can
+ * still read any file by `import(path, { with: { type: "text" } })`; what it writes to standard error goes to the log.
  */
 
 import type { Clock } from "../clock.ts";

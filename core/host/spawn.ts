@@ -1,8 +1,8 @@
 /**
  * Warden (the client): how the kernel isolate has plugins started at a distance, and learns how they end.
  *
- * Layer: core/host, in the kernel isolate; warden.ts is the other end, on the main thread. Isolates are started by it, processes from
- * here, since the warden may not start any.
+ * Layer: core/host, in the kernel isolate; warden.ts is the other end, on the main thread. Isolates are started by it,
+ * processes from here, since the warden may not start any.
  */
 
 import type { Doorbell } from "../ring/doorbell.ts";
@@ -27,7 +27,10 @@ export interface WardenOptions {
 
 /** The warden, seen from the kernel isolate. One a node. */
 export class Warden {
-  /** What the main thread was locked with. Resolves soon after `connect`; isolates that are asked for before wait for it. */
+  /**
+   * What the main thread was locked with. Resolves soon after `connect`; isolates that are asked for before wait for
+   * it.
+   */
   readonly locked: Promise<LockReport>;
   /** What the front door was given for the kernel. */
   readonly init: unknown;

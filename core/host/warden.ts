@@ -3,8 +3,8 @@
  *
  * Layer: core/host. At boot it starts the kernel isolate, which keeps the powers of the process, and then locks itself
  * (lockdown.ts). Plugin isolates are started here, because a thread inherits the lock of the one that starts it,
- * because starting one blocks its creator for 11 to 34 ms, and because a worker's worker comes half a second late. The kernel asks by message
- * (spawn.ts); the warden trusts it, and knows nothing of plugins.
+ * because starting one blocks its creator for 11 to 34 ms, and because a worker's worker comes half a second late. The
+ * kernel asks by message (spawn.ts); the warden trusts it, and knows nothing of plugins.
  */
 
 import { type Transferable as NodeTransferable, Worker as Thread } from "node:worker_threads";
@@ -68,8 +68,8 @@ export async function runWarden(module: URL, init: unknown): Promise<void> {
 }
 
 /**
- * The permissions that this process has, written out: an inherited set would be revoked with the warden's. One that was given for some
- * paths or hosts only can not be handed on.
+ * The permissions that this process has, written out: an inherited set would be revoked with the warden's. One that
+ * was given for some paths or hosts only can not be handed on.
  */
 function ownPermissions(): Record<string, boolean> {
   const granted = PERMISSIONS.map((name) => [name, Deno.permissions.querySync({ name }).state === "granted"]);
