@@ -189,7 +189,7 @@ export class Producer extends End {
   /** The consumer's tail as last seen. */
   private tail: number;
   private messages = 0;
-  /** Free bytes that the last refused put or reserve would have needed. */
+  /** Free bytes that the last refused put or reserve waits for: a quarter of the ring at least, so that a wake-up is worth it. */
   private want = 1;
 
   constructor(ref: RingRef, owner: Owner) {
@@ -217,7 +217,7 @@ export class Producer extends End {
     const room = this.#room(to - from);
     let count = to - from;
     if (count > room) {
-      this.want = Math.min(count, this.capacity >> 1);
+      this.want = Math.max(Math.min(count, this.capacity >> 1), this.capacity >> 2);
       this.counters[FULL]++;
       if (room === 0) return 0;
       count = room;
@@ -243,7 +243,7 @@ export class Producer extends End {
     let at = this.head & this.mask;
     const skip = size > this.capacity - at ? this.capacity - at : 0;
     if (this.#room(size + skip) < size + skip) {
-      this.want = size + skip;
+      this.want = Math.max(size + skip, this.capacity >> 2);
       this.counters[FULL]++;
       return -1;
     }
@@ -279,7 +279,7 @@ export class Producer extends End {
     return true;
   }
 
-  /** Whether the put or reserve that was refused would find room now, or the consumer has gone. */
+  /** Whether the put or reserve that was refused has room now and a little more, or the consumer has gone. */
   override ready(): boolean {
     return this.#room(this.want) >= this.want || this.gone;
   }
