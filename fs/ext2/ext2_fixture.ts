@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Err } from "../../core/err.ts";
 import { type BlockPort, MemoryPort } from "../block_port.ts";
-import { Ext2 } from "./fs.ts";
+import type { Ext2 } from "./fs.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./layout.ts";
 import { mkfs, type MkfsOptions } from "./mkfs.ts";
 
