@@ -4,8 +4,8 @@
  * Layer: core/p9, over a Transport (core/host/transports.ts dials one). `RemoteFile` is a file of it, `FidOps` and
  * `Rpc` are the lower floors, for those who count microseconds.
  *
- * A Client owns its transport. Closing it gives up reads that still wait, lets everything else be answered, and then
- * ends the connection. When the connection breaks, everything under way fails with that error, and so does every
+ * A Client owns its transport. Closing it gives up what may wait for ever (reads, opens, locks), lets everything else be
+ * answered, and then ends the connection. When the connection breaks, everything under way fails with that error, and so does every
  * later request: whoever wants to go on dials again.
  *
  * @example
@@ -28,7 +28,18 @@ import type { Attach, FidOps, Signal } from "./client_ops.ts";
 import { ClassicOps } from "./client_ops_classic.ts";
 import { LinuxOps } from "./client_ops_linux.ts";
 import { Rpc } from "./client_rpc.ts";
-import { type Dialect, DIALECTS, type DialectTraits, dialectTraits, Tread, Tversion } from "./msg.ts";
+import {
+  type Dialect,
+  DIALECTS,
+  type DialectTraits,
+  dialectTraits,
+  Tlock,
+  Tlopen,
+  Topen,
+  Tread,
+  Treaddir,
+  Tversion,
+} from "./msg.ts";
 import type { Transport } from "./transport.ts";
 import { type Dir, type Dirent, MAX_MSIZE, MIN_MSIZE, NONUNAME, OREAD, OTRUNC, OWRITE } from "./types.ts";
 
@@ -256,7 +267,10 @@ export class Client {
     }
   }
 
-  /** Ends the connection: reads that still wait are flushed, everything else is answered first; `signal` cuts that short. */
+  /**
+   * Ends the connection. Reads, opens and locks that still wait are flushed, everything else is answered first.
+   * Aborting `signal` cuts that short.
+   */
   close(signal?: Signal): Promise<void> {
     this.#closing ??= this.#close(signal);
     return this.#closing;
@@ -266,7 +280,7 @@ export class Client {
     const cut = () => this.rpc.close();
     signal?.addEventListener("abort", cut, { once: true });
     if (signal?.aborted) cut();
-    this.rpc.flushAll(Tread);
+    this.rpc.flushAll(MAY_BLOCK);
     (await this.#root?.catch(() => null))?.discard();
     await this.rpc.drain();
     signal?.removeEventListener("abort", cut);
@@ -277,6 +291,9 @@ export class Client {
     return this.close();
   }
 }
+
+/** Requests that a server may leave unanswered for as long as it likes. */
+const MAY_BLOCK: readonly number[] = [Tread, Treaddir, Topen, Tlopen, Tlock];
 
 /** Stats of a listing in flight at once. */
 const STATS_AT_ONCE = 32;

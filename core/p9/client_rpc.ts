@@ -187,9 +187,9 @@ export class Rpc {
     });
   }
 
-  /** Gives up all requests of one type. */
-  flushAll(type: number): void {
-    for (const call of this.#pending()) if (call.type === type) this.flush(call);
+  /** Gives up all requests of some types. */
+  flushAll(types: readonly number[]): void {
+    for (const call of this.#pending()) if (types.includes(call.type)) this.flush(call);
   }
 
   /** Waits until every request is answered. */

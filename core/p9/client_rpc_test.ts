@@ -181,18 +181,18 @@ Deno.test("a large read goes straight to where it is wanted, cut in any pieces",
   await client.close();
 });
 
-Deno.test("close flushes reads that wait, and lets the rest be answered", async () => {
+Deno.test("close flushes reads and opens that wait, and lets the rest be answered", async () => {
   const held: Tmsg[] = [];
   const { client, server } = await connect((msg) => {
-    if (msg.type !== m.Twrite) return msg.type === m.Tread ? null : undefined;
+    if (msg.type !== m.Twrite) return msg.type === m.Tread || msg.type === m.Tlopen ? null : undefined;
     held.push(msg);
     return null;
   });
-  const reading = client.rpc.rpc(read(1));
+  const reading = client.rpc.rpc(read(1)), opening = client.ops.open(3, 0);
   const writing = client.rpc.rpc({ type: m.Twrite, tag: 0, fid: 2, offset: 0, data: Uint8Array.of(1) });
   await settle();
   const closing = client.close();
-  await assert.rejects(reading, fails("EINTR"));
+  await Promise.all([assert.rejects(reading, fails("EINTR")), assert.rejects(opening, fails("EINTR"))]);
   await server.send({ type: m.Rwrite, tag: held[0].tag, count: 1 });
   assert.equal((await writing).count, 1);
   await closing;
