@@ -9,9 +9,9 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { guestMissing, runGuest } from "./guest.ts";
-import { missingPrograms } from "./host.ts";
 import { RawClient } from "./raw9p.ts";
 import { startDiod, startRing9, type TestServer } from "./servers.ts";
+import { interop, noteSkipped, program } from "../skip.ts";
 
 const SCRIPTS = fileURLToPath(new URL("./guest", import.meta.url));
 
@@ -56,6 +56,7 @@ async function runSuite(t: Deno.TestContext, server: TestServer, suite: Suite): 
   const result = await runGuest({ script, files, env, timeoutMs: 180_000 });
   const checks = parseReport(result.output);
   for (const { name, outcome, detail } of checks) {
+    if (outcome === "skip") noteSkipped(`${t.name} > ${name}`, `${server.name} has no means for it`);
     await t.step({ name, ignore: outcome === "skip", fn: () => assert.equal(outcome, "ok", detail) });
   }
   await t.step("the suite came to its end", () => {
@@ -75,26 +76,17 @@ function parseReport(output: string): Check[] {
   return checks;
 }
 
-const missing = guestMissing();
-const ALL = { dialects: "9p2000.L 9p2000.u 9p2000", caches: "none loose" };
+const everywhere = { dialects: "9p2000.L 9p2000.u 9p2000", caches: "none loose" };
 
-Deno.test({
-  name: "Linux's kernel mounts ring9 in every dialect and works in it",
-  ignore: missing !== undefined,
-  async fn(t) {
-    await using server = await startRing9();
-    await runSuite(t, server, { ...ALL, msize: 1 << 20, fsxOperations: 500, native: true, lacks: "" });
-  },
+interop("Linux's kernel mounts ring9 in every dialect and works in it", { needs: [guestMissing] }, async (t) => {
+  await using server = await startRing9();
+  await runSuite(t, server, { ...everywhere, msize: 1 << 20, fsxOperations: 500, native: true, lacks: "" });
 });
 
-Deno.test({
-  name: "diod passes the guest's checks, so they are right",
-  ignore: missing !== undefined || missingPrograms("diod").length > 0,
-  async fn(t) {
-    await using server = await startDiod();
-    // It refuses Tgetlock, and its fids are names, which a rename breaks.
-    const lacks = "getlock_between_mounts loose:probe_renames";
-    const suite = { dialects: "9p2000.L", caches: "none", msize: 65536, fsxOperations: 300, native: false, lacks };
-    await runSuite(t, server, suite);
-  },
+interop("diod passes the guest's checks, so they are right", { needs: [guestMissing, program("diod")] }, async (t) => {
+  await using server = await startDiod();
+  // It refuses Tgetlock, and its fids are names, which a rename breaks.
+  const lacks = "getlock_between_mounts loose:probe_renames";
+  const suite = { dialects: "9p2000.L", caches: "none", msize: 65536, fsxOperations: 300, native: false, lacks };
+  await runSuite(t, server, suite);
 });

@@ -56,8 +56,11 @@ export async function startDiod(options: ServerOptions = {}): Promise<TestServer
 
 /** ring9 by `deno task boot`, with its own name space and the writable `ram` at `/tmp`. */
 export async function startRing9(options: ServerOptions = {}): Promise<TestServer> {
-  const command = [Deno.execPath(), "task", "--quiet", "boot", "--no-console", "--listen", "tcp!127.0.0.1!{port}"];
-  return await startServer({ name: "ring9", command, aname: "/", work: "tmp" }, options);
+  const dir = await Deno.makeTempDir({ prefix: "ring9-boot-" });
+  const boot = [Deno.execPath(), "task", "--quiet", "boot", "--no-console"];
+  const command = [...boot, "--socket", join(dir, "9p"), "--listen", "tcp!127.0.0.1!{port}"];
+  const cleanup = () => Deno.remove(dir, { recursive: true });
+  return await startServer({ name: "ring9", command, aname: "/", work: "tmp", cleanup }, options);
 }
 
 /** Starts a server and waits until it answers a Tversion. */

@@ -104,6 +104,34 @@ removes() {
 	absent deep
 }
 
+# refused WHY COMMAND...: the command fails, and says why
+refused() {
+	why=$1
+	shift
+	if "$@" 2>/tmp/refused; then return 1; fi
+	holds /tmp/refused "$why"
+}
+
+# holds FILE TEXT: the file has the text in it
+holds() {
+	cat "$1" >/tmp/held
+	grep -qF "$2" /tmp/held && return
+	echo "no \"$2\" in $1:"
+	cat /tmp/held
+	return 1
+}
+
+error_words() {
+	mkdir taken
+	: >taken/file
+	refused "No such file or directory" cat absent
+	refused "No such file or directory" cat taken/absent
+	refused "File exists" mkdir taken
+	refused "Directory not empty" rmdir taken
+	refused "Not a directory" cat taken/file/below
+	refused "Is a directory" sh -c 'echo x >taken'
+}
+
 symlinks() {
 	echo target >target
 	ln -s target pointer
@@ -212,3 +240,65 @@ two_mounts() {
 
 locks_between_mounts() { probe locks "$ONE/locked" "$TWO/locked"; }
 getlock_between_mounts() { probe getlock "$ONE/locked" "$TWO/locked"; }
+
+# The rest is for ring9's own name space, mounted at $SYSTEM.
+
+reads_proc() {
+	[ -d "$SYSTEM/proc/1" ]
+	holds "$SYSTEM/proc/1/status" Running
+	holds "$SYSTEM/proc/1/ns" "/tmp"
+	holds "$SYSTEM/proc/1/ns" "cd /"
+}
+
+reads_sys() {
+	holds "$SYSTEM/sys/plugins/ram/status" "state up"
+	holds "$SYSTEM/sys/plugins/ram/manifest" '"ram"'
+	holds "$SYSTEM/sys/plugins/ram/man" "# ram"
+	# The log waits at its end, and Linux reads on until its buffer is full: the shell takes it byte by byte.
+	IFS= read -r line <"$SYSTEM/sys/log"
+	[ -n "$line" ]
+	ls "$SYSTEM/sys/plugins" >/tmp/plugins
+	grep -qx proc /tmp/plugins
+}
+
+uses_dev() {
+	echo gone >"$SYSTEM/dev/null"
+	same "" "$(cat "$SYSTEM/dev/null")"
+	same 100000 "$(head -c 100000 "$SYSTEM/dev/zero" | tr -d -c '\000' | wc -c)"
+	same 16 "$(head -c 16 "$SYSTEM/dev/random" | wc -c)"
+	[ -n "$(cat "$SYSTEM/dev/sysname")" ]
+}
+
+writes_ctl() {
+	echo "name guest" >"$SYSTEM/proc/1/ctl"
+	holds "$SYSTEM/proc/1/status" guest
+	echo "name init" >"$SYSTEM/proc/1/ctl"
+	holds "$SYSTEM/proc/1/status" init
+	refused "Invalid argument" sh -c 'echo "no such command" >"$SYSTEM/proc/1/ctl"'
+}
+
+gives_up_reading() {
+	timeout 1 cat "$SYSTEM/sys/log" >/tmp/log || status=$?
+	same 143 "$status"
+	holds "$SYSTEM/proc/1/status" Running
+}
+
+reloads_plugin() {
+	before=$(sed -n 's/^generation //p' "$SYSTEM/sys/plugins/dev/status")
+	echo kept >"$SYSTEM/$WORK/kept"
+	exec 3<"$SYSTEM/$WORK/kept"
+	echo reload >"$SYSTEM/sys/plugins/dev/ctl"
+	same $((before + 1)) "$(sed -n 's/^generation //p' "$SYSTEM/sys/plugins/dev/status")"
+	same kept "$(cat <&3)"
+	exec 3<&-
+	uses_dev
+	rm "$SYSTEM/$WORK/kept"
+}
+
+binds_by_ns() {
+	echo bound >"$SYSTEM/$WORK/bound"
+	echo "bind '#ram' /n" >"$SYSTEM/proc/1/ns"
+	same bound "$(cat "$SYSTEM/n/bound")"
+	rm "$SYSTEM/n/bound"
+	absent "$SYSTEM/$WORK/bound"
+}

@@ -1,1 +1,21 @@
-# What only ring9 has: see below.
+# What only ring9 has, through the mount at /mnt/two: the system as files. Read by suite.sh.
+
+WHERE="the system"
+check "reads /proc" reads_proc
+check "reads /sys" reads_sys
+check "reads and writes /dev" uses_dev
+check "writes a ctl, and an error comes back" writes_ctl
+check "gives up a read that waits" gives_up_reading
+check "reloads a plugin, with a file of another open" reloads_plugin
+check "binds by a line written to a proc's ns" binds_by_ns
+for version in 9p2000.u 9p2000; do
+	mount9p $version none /mnt/other ,uname=root
+	WHERE="the system by $version"
+	export SYSTEM=/mnt/other
+	check "reads /proc" reads_proc
+	check "reads /sys" reads_sys
+	check "reads and writes /dev" uses_dev
+	check "writes a ctl, and an error comes back" writes_ctl
+	export SYSTEM=/mnt/two
+	umount /mnt/other
+done

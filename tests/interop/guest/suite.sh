@@ -39,6 +39,7 @@ common() {
 	check "appends" appends
 	check "changes permissions" permissions
 	check "removes files and trees" removes
+	check "says why it refuses" error_words
 	check "writes 1 MiB in one call and reads it back" probe_large
 	check "reads holes as zeros" probe_holes
 	check "lists 10,000 entries" lists_many
@@ -104,7 +105,7 @@ done
 
 WHERE="two mounts"
 mount9p 9p2000.L none /mnt/one
-export W=/ ONE="/mnt/one/$WORK" TWO="/mnt/two/$WORK"
+export W=/ SYSTEM=/mnt/two ONE="/mnt/one/$WORK" TWO="/mnt/two/$WORK"
 check "see each other's files at once" two_mounts
 check "keep each other out by locks" locks_between_mounts
 check "tell who holds a lock" getlock_between_mounts
