@@ -41,6 +41,7 @@ export { Client, type ClientOptions } from "./client.ts";
 export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
 export type { Clock } from "../clock.ts";
 export { claimedUser, DEFAULT_LIMITS, Srv, type SrvLimits, type SrvOptions, type SrvStats } from "./srv.ts";
-export { type WebSocketOptions, webSocketTransport } from "./transport_ws.ts";
+export type { BufferPool } from "./output.ts";
+export { type WebSocketOptions, type WebSocketTransport, webSocketTransport } from "./transport_ws.ts";
 export { portTransport } from "./transport_port.ts";
 export { childTransport, connTransport, dial, listen, type Listener, stdioTransport } from "../host/transports.ts";
