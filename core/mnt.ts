@@ -15,8 +15,8 @@
 
 import type { Clock } from "./clock.ts";
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "./dev.ts";
-import type { Err } from "./err.ts";
-import { MntDir, named } from "./mnt_dir.ts";
+import { Err } from "./err.ts";
+import { completed, MntDir } from "./mnt_dir.ts";
 import { MntFile, type MntRoot } from "./mnt_file.ts";
 import { Client, type ClientOptions } from "./p9/client.ts";
 import { readSpan, writeSpan } from "./p9/client_io.ts";
@@ -25,7 +25,8 @@ import type { ReplyTo } from "./p9/client_replies.ts";
 import { createPerm, openFlagsOf } from "./p9/mode.ts";
 import * as m from "./p9/msg.ts";
 import type { Transport } from "./p9/transport.ts";
-import { type Dir, type Dirent, DMAPPEND, type Flock, IOHDRSZ, type MaybePromise, NOFID } from "./p9/types.ts";
+import { type Dir, type Dirent, DMAPPEND, DMDIR, type Flock, IOHDRSZ, type MaybePromise, NOFID } from "./p9/types.ts";
+import { QTAPPEND, QTDIR, QTEXCL, QTSYMLINK, QTTMP } from "./p9/types.ts";
 import type { Qid, Statfs, U64, Wstat } from "./p9/types.ts";
 
 /** Users whose root fid is kept. */
@@ -73,6 +74,12 @@ export class Mnt extends Dev<MntFile> {
   /** Ends the connection. */
   close(): Promise<void> {
     return this.client.close();
+  }
+
+  /** True of plain 9P2000.L, which has no words for some of what the contract has. */
+  get #lossy(): boolean {
+    const { linux, full } = this.client.rpc.dialect;
+    return linux && !full;
   }
 
   // Finding files.
@@ -160,6 +167,7 @@ export class Mnt extends Dev<MntFile> {
   override async create(c: Chan<MntFile>, what: Create, req: Req): Promise<Chan<MntFile>> {
     const file = c.aux, { linux } = this.client.rpc.dialect;
     let { perm } = what;
+    if (this.#lossy) this.#checkMode(perm & ~DMDIR, 0);
     if (linux && what.mask) perm = createPerm(perm, (await this.stat(c, req)).mode);
     this.#ops.gid = what.ngid;
     const { qid, iounit } = await this.#ops.create(file.live, what.name, perm, what.mode, req.signal);
@@ -240,28 +248,62 @@ export class Mnt extends Dev<MntFile> {
   override stat(c: Chan<MntFile>, req: Req): Promise<Dir> {
     const fid = c.aux.live;
     if (!this.client.rpc.dialect.linux) return this.#ask({ type: m.Tstat, tag: 0, fid }, req, (reply) => reply.dir);
-    return this.#ask(
-      { type: m.Tgetattr, tag: 0, fid, mask: m.GETATTR_BASIC },
-      req,
-      ({ dir }) => named(dir, c.aux.name),
-    );
+    const msg: m.Tgetattr = { type: m.Tgetattr, tag: 0, fid, mask: m.GETATTR_BASIC };
+    if (!this.#lossy) return this.#ask(msg, req, (reply) => reply.dir);
+    const { name } = c.aux;
+    const dir = this.#ask(msg, req, ({ dir }) => completed(dir, name));
+    return c.qid.type & QTSYMLINK ? this.#withTarget(dir, c, req) : dir;
+  }
+
+  async #withTarget(asked: Promise<Dir>, c: Chan<MntFile>, req: Req): Promise<Dir> {
+    const target = this.readlink(c, req), dir = await asked;
+    dir.ext = await target;
+    return dir;
   }
 
   override async wstat(c: Chan<MntFile>, w: Wstat, req: Req): Promise<void> {
-    const fid = c.aux.live;
-    if (w.name === undefined || !this.client.rpc.dialect.linux) {
-      await this.#ops.wstat(fid, w, req.signal);
-    } else {
-      const { name, ...rest } = w;
-      if (Object.keys(rest).length > 0) await this.#ops.wstat(fid, rest, req.signal);
-      const parent = await this.#ops.walkAll(await this.#rootFid(c.aux.root), c.aux.path().slice(0, -1), req.signal);
-      try {
-        await this.#ops.rename(fid, { fid: parent.fid, name, same: true }, req.signal);
-      } finally {
-        this.#ops.discard(parent.fid);
-      }
+    if (this.#lossy && w.mode !== undefined) this.#checkMode(w.mode, c.qid.type);
+    if (w.name === undefined || !this.#lossy) {
+      await this.#ops.wstat(c.aux.live, w, req.signal);
+      if (w.name !== undefined) c.aux.rename(w.name);
+      return;
     }
-    if (w.name !== undefined) c.aux.rename(w.name);
+    // All or nothing, though it takes two requests: the one that can be undone goes first.
+    const { name, ...rest } = w, before = c.aux.name;
+    if (name !== before) await this.#renameHere(c.aux, name, req);
+    if (Object.keys(rest).length === 0) return;
+    try {
+      await this.#ops.wstat(c.aux.live, rest, req.signal);
+    } catch (thrown) {
+      if (name !== before) await this.#renameHere(c.aux, before, req);
+      throw thrown;
+    }
+  }
+
+  /** Gives a file another name in its directory. */
+  async #renameHere(file: MntFile, name: string, req: Req): Promise<void> {
+    const parent = await this.#ops.walkAll(await this.#rootFid(file.root), file.path().slice(0, -1), req.signal);
+    try {
+      // 9P2000.L's rename takes the place of a file of that name, wstat's must not.
+      const there = await this.#ops.walk(parent.fid, [name], req.signal).catch(absent);
+      if (there) {
+        this.#ops.discard(there.fid);
+        throw new Err("EEXIST");
+      }
+      await this.#ops.rename(file.live, { fid: parent.fid, name, same: true }, req.signal);
+      file.rename(name);
+    } finally {
+      this.#ops.discard(parent.fid);
+    }
+  }
+
+  /** 9P2000.L has no words for some of Plan 9's mode bits: what cannot be asked is refused, not forgotten. */
+  #checkMode(mode: number, type: number): void {
+    const changed = ((mode >>> 24) ^ type) & (QTDIR | QTAPPEND | QTEXCL | QTTMP);
+    if (changed & QTDIR) throw new Err("EPERM", "a file stays a file, and a directory a directory");
+    if (changed && !this.client.rpc.dialect.full) {
+      throw new Err("EOPNOTSUPP", `${this.client.dialect} has no append-only, exclusive or temporary files`);
+    }
   }
 
   override async rename(c: Chan<MntFile>, dir: Chan<MntFile>, name: string, req: Req): Promise<void> {
@@ -374,6 +416,11 @@ function opened(c: Chan<MntFile>, qid: Qid, mode: number): Chan<MntFile> {
   c.qid = qid;
   c.mode = mode;
   return c;
+}
+
+function absent(thrown: unknown): null {
+  if (thrown instanceof Err && thrown.code === "ENOENT") return null;
+  throw thrown;
 }
 
 function sameUser(a: User, b: User): boolean {

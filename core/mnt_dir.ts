@@ -9,7 +9,7 @@
 import type { Req } from "./dev.ts";
 import { Err, toErr } from "./err.ts";
 import type { FidOps } from "./p9/client_ops.ts";
-import { type Dir, type Dirent, NOFID, type U64 } from "./p9/types.ts";
+import { type Dir, type Dirent, NOFID, QTAPPEND, QTEXCL, QTTMP, type U64 } from "./p9/types.ts";
 
 /** Bytes of one message of entries. */
 const MAX_SPACE = 64 * 1024;
@@ -64,7 +64,8 @@ export class MntDir {
       const found = await this.#ops.walk(fid, [entry.dir.name], req.signal);
       if (found.fid === NOFID) return null;
       try {
-        return { dir: named(await this.#ops.stat(found.fid, req.signal), entry.dir.name), next: entry.next };
+        const dir = await this.#ops.stat(found.fid, req.signal);
+        return { dir: this.#ops.rpc.dialect.full ? dir : completed(dir, entry.dir.name), next: entry.next };
       } finally {
         this.#ops.discard(found.fid);
       }
@@ -101,10 +102,11 @@ export class MntDir {
   }
 }
 
-/** A Dir with the name that 9P2000.L does not tell, and its owners' numbers for names. */
-export function named(dir: Dir, name: string): Dir {
+/** A Dir with what 9P2000.L does not tell: its name, the owners' numbers for names, Plan 9's bits of the mode. */
+export function completed(dir: Dir, name: string): Dir {
   dir.name = name;
   if (dir.uid === "") dir.uid = String(dir.nuid);
   if (dir.gid === "") dir.gid = String(dir.ngid);
+  dir.mode = (dir.mode | (dir.qid.type & (QTAPPEND | QTEXCL | QTTMP)) << 24) >>> 0;
   return dir;
 }
