@@ -9,7 +9,7 @@ import { checkEntries, checkNewName, FidOps, type Opened, type Place, type Signa
 import { Reader } from "./cursor.ts";
 import { openFlagsOf, unixMode, unixPermissions } from "./mode.ts";
 import * as m from "./msg.ts";
-import { unpackDirents } from "./stat.ts";
+import { unpackDirents, wstatDir } from "./stat.ts";
 import {
   type Dir,
   type Dirent,
@@ -34,7 +34,8 @@ export class LinuxOps extends FidOps {
     checkNewName(name, false);
     if (perm & DMDIR) return await this.#mkdir(fid, name, perm, mode, signal);
     const flags = openFlagsOf(mode) | m.L_CREAT | m.L_EXCL;
-    const msg: m.Tlcreate = { type: m.Tlcreate, tag: 0, fid, name, flags, mode: unixPermissions(perm), gid: this.gid };
+    const stMode = unixPermissions(perm), { gid } = this;
+    const msg: m.Tlcreate = { type: m.Tlcreate, tag: 0, fid, name, flags, mode: stMode, gid, perm };
     const { qid, iounit } = await this.rpc.rpc(msg, signal);
     return { qid, iounit: this.iounit(iounit) };
   }
@@ -53,6 +54,7 @@ export class LinuxOps extends FidOps {
 
   override stat(fid: number, signal?: Signal): Promise<Dir> {
     return this.rpc.ask({ type: m.Tgetattr, tag: 0, fid, mask: m.GETATTR_BASIC }, ({ dir }) => {
+      if (this.rpc.dialect.full) return dir;
       dir.uid = String(dir.nuid);
       dir.gid = String(dir.ngid);
       return dir;
@@ -60,6 +62,10 @@ export class LinuxOps extends FidOps {
   }
 
   override async wstat(fid: number, w: Wstat, signal?: Signal): Promise<void> {
+    if (this.rpc.dialect.full && needsWstat(w)) {
+      await this.rpc.rpc({ type: m.Twstat, tag: 0, fid, dir: wstatDir(w, 0) }, signal);
+      return;
+    }
     if (w.name !== undefined) throw new Err("EINVAL", "9P2000.L renames by rename, not by wstat");
     const msg = setattrOf(fid, w);
     if (msg.valid === 0) await this.fsync(fid, false, signal);
@@ -130,6 +136,12 @@ export class LinuxOps extends FidOps {
   ): Promise<void> {
     await this.rpc.rpc({ type: m.Txattrcreate, tag: 0, fid, name, size, flags }, signal);
   }
+}
+
+/** What Tsetattr can not say: a name, owners by name, mode bits that Unix has not. It can say all about times. */
+function needsWstat(w: Wstat): boolean {
+  const timed = w.atime !== undefined || w.mtime !== undefined;
+  return w.name !== undefined || w.uid !== undefined || w.gid !== undefined || (w.mode !== undefined && !timed);
 }
 
 function setattrOf(fid: number, w: Wstat): m.Tsetattr {

@@ -8,6 +8,7 @@
 
 import { Err } from "../err.ts";
 import type { Reader, Writer } from "./cursor.ts";
+import { plan9Mode } from "./mode.ts";
 import * as m from "./msg.ts";
 import type { DialectTraits, Rmsg, Tmsg } from "./msg.ts";
 import { getAttr, getStat, putAttr, putStat, putWstat } from "./stat.ts";
@@ -75,7 +76,7 @@ function getT(r: Reader, type: number, tag: number, dialect: DialectTraits): Tms
     case m.Tremove:
       return { type, tag, fid: r.u32() };
   }
-  return dialect.linux ? getLinuxT(r, type, tag) : getClassicT(r, type, tag, dialect);
+  return dialect.linux ? getLinuxT(r, type, tag, dialect) : getClassicT(r, type, tag, dialect);
 }
 
 /** What 9P2000 and .u have, and .L has not. */
@@ -89,24 +90,29 @@ function getClassicT(r: Reader, type: number, tag: number, dialect: DialectTrait
     }
     case m.Tstat:
       return { type, tag, fid: r.u32() };
-    case m.Twstat: {
-      const fid = r.u32(), size = r.u16();
-      if (size !== r.end - r.at) throw new Err("EPROTO", "bogus wstat buffer");
-      return { type, tag, fid, dir: getStat(r, dialect.unix) };
-    }
+    case m.Twstat:
+      return getTwstat(r, tag, dialect);
   }
   throw unknownType(type, dialect);
 }
 
-function getLinuxT(r: Reader, type: number, tag: number): Tmsg {
+function getTwstat(r: Reader, tag: number, dialect: DialectTraits): m.Twstat {
+  const fid = r.u32(), size = r.u16();
+  if (size !== r.end - r.at) throw new Err("EPROTO", "bogus wstat buffer");
+  return { type: m.Twstat, tag, fid, dir: getStat(r, dialect.unix) };
+}
+
+function getLinuxT(r: Reader, type: number, tag: number, dialect: DialectTraits): Tmsg {
   switch (type) {
     case m.Tstatfs:
     case m.Treadlink:
       return { type, tag, fid: r.u32() };
     case m.Tlopen:
       return { type, tag, fid: r.u32(), flags: r.u32() };
-    case m.Tlcreate:
-      return { type, tag, fid: r.u32(), name: r.str(), flags: r.u32(), mode: r.u32(), gid: r.u32() };
+    case m.Tlcreate: {
+      const fid = r.u32(), name = r.str(), flags = r.u32(), mode = r.u32(), gid = r.u32();
+      return { type, tag, fid, name, flags, mode, gid, perm: dialect.full ? r.u32() : plan9Mode(mode & 0o7777) };
+    }
     case m.Tsymlink:
       return { type, tag, fid: r.u32(), name: r.str(), target: r.str(), gid: r.u32() };
     case m.Tmknod: {
@@ -148,8 +154,10 @@ function getLinuxT(r: Reader, type: number, tag: number): Tmsg {
       return { type, tag, fid: r.u32(), oldname: r.str(), newdirfid: r.u32(), newname: r.str() };
     case m.Tunlinkat:
       return { type, tag, fid: r.u32(), name: r.str(), flags: r.u32() };
+    case m.Twstat:
+      if (dialect.full) return getTwstat(r, tag, dialect);
   }
-  throw unknownType(type, m.DIALECTS[1]);
+  throw unknownType(type, dialect);
 }
 
 function getR(r: Reader, type: number, tag: number, dialect: DialectTraits): Rmsg {
@@ -209,7 +217,7 @@ function getLinuxR(r: Reader, type: number, tag: number, dialect: DialectTraits)
     case m.Rreadlink:
       return { type, tag, target: r.str() };
     case m.Rgetattr:
-      return { type, tag, valid: r.u64(), dir: getAttr(r) };
+      return { type, tag, valid: r.u64(), dir: getAttr(r, dialect.full) };
     case m.Rxattrwalk:
       return { type, tag, size: r.u64() };
     case m.Rreaddir:
@@ -226,6 +234,8 @@ function getLinuxR(r: Reader, type: number, tag: number, dialect: DialectTraits)
     case m.Rrenameat:
     case m.Runlinkat:
       return { type, tag };
+    case m.Rwstat:
+      if (dialect.full) return { type, tag };
   }
   throw unknownType(type, dialect);
 }
@@ -286,7 +296,7 @@ function putT(w: Writer, msg: Tmsg, dialect: DialectTraits): void {
       return w.patch16(at, w.at - at - 2);
     }
     default:
-      return putLinuxT(w, msg);
+      return putLinuxT(w, msg, dialect);
   }
 }
 
@@ -313,7 +323,7 @@ type LinuxT = Exclude<
   }
 >;
 
-function putLinuxT(w: Writer, msg: LinuxT): void {
+function putLinuxT(w: Writer, msg: LinuxT, dialect: DialectTraits): void {
   // Tlink alone starts with the directory's fid.
   w.u32(msg.type === m.Tlink ? msg.dirfid : msg.fid);
   switch (msg.type) {
@@ -323,7 +333,9 @@ function putLinuxT(w: Writer, msg: LinuxT): void {
       w.str(msg.name);
       w.u32(msg.flags);
       w.u32(msg.mode);
-      return w.u32(msg.gid);
+      w.u32(msg.gid);
+      if (dialect.full) w.u32(msg.perm);
+      return;
     case m.Tsymlink:
       w.str(msg.name);
       w.str(msg.target);
@@ -432,7 +444,7 @@ function putR(w: Writer, msg: Rmsg, dialect: DialectTraits): void {
       return w.str(msg.target);
     case m.Rgetattr:
       w.u64(msg.valid);
-      return putAttr(w, msg.dir);
+      return putAttr(w, msg.dir, dialect.full);
     case m.Rxattrwalk:
       return w.u64(msg.size);
     case m.Rlock:

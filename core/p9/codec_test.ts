@@ -53,7 +53,7 @@ const CLASSIC_T: Tmsg[] = [
 const LINUX_T: Tmsg[] = [
   { type: m.Tstatfs, tag, fid: 1 },
   { type: m.Tlopen, tag, fid: 1, flags: 0x8001 },
-  { type: m.Tlcreate, tag, fid: 1, name: "n", flags: 2, mode: 0o644, gid: 5 },
+  { type: m.Tlcreate, tag, fid: 1, name: "n", flags: 2, mode: 0o644, gid: 5, perm: 0o644 },
   { type: m.Tsymlink, tag, fid: 1, name: "n", target: "../t", gid: 5 },
   { type: m.Tmknod, tag, fid: 1, name: "n", mode: 0o20644, major: 1, minor: 3, gid: 5 },
   { type: m.Trename, tag, fid: 1, dirfid: 2, name: "n" },

@@ -9,7 +9,11 @@
 
 import type { Dir, Flock, Qid, Statfs, U64 } from "./types.ts";
 
-/** The dialects. `9P2000.L.r9` is ring9's own: .L whose errors keep their text (Rerror instead of Rlerror). */
+/**
+ * The dialects. `9P2000.L.r9` is ring9's own, spoken between its parts: .L that loses nothing of the file contract.
+ * Errors keep their text (Rerror instead of Rlerror), Rgetattr carries the mode word and the names too, Tlcreate the
+ * mode word, and Twstat is there for what Tsetattr can not say.
+ */
 export type Dialect = "9P2000" | "9P2000.u" | "9P2000.L" | "9P2000.L.r9";
 
 /** What a dialect has, looked up once a session. */
@@ -21,14 +25,16 @@ export interface DialectTraits {
   readonly linux: boolean;
   /** An error is a number alone (Rlerror). */
   readonly lerror: boolean;
+  /** ring9's additions to 9P2000.L. */
+  readonly full: boolean;
 }
 
 /** The traits of every dialect, best first: the order in which a client offers them. */
 export const DIALECTS: readonly DialectTraits[] = [
-  { name: "9P2000.L.r9", unix: false, linux: true, lerror: false },
-  { name: "9P2000.L", unix: false, linux: true, lerror: true },
-  { name: "9P2000.u", unix: true, linux: false, lerror: false },
-  { name: "9P2000", unix: false, linux: false, lerror: false },
+  { name: "9P2000.L.r9", unix: true, linux: true, lerror: false, full: true },
+  { name: "9P2000.L", unix: false, linux: true, lerror: true, full: false },
+  { name: "9P2000.u", unix: true, linux: false, lerror: false, full: false },
+  { name: "9P2000", unix: false, linux: false, lerror: false, full: false },
 ];
 
 /** The traits of a dialect by its name; undefined for a name that is none. */
@@ -167,6 +173,8 @@ export interface Tlcreate extends FidMsg<typeof Tlcreate> {
   /** st_mode bits. */
   mode: number;
   gid: number;
+  /** The mode word: of `mode` where the dialect has only that. */
+  perm: number;
 }
 export type Rlcreate = OpenedMsg<typeof Rlcreate>;
 export interface Tsymlink extends FidMsg<typeof Tsymlink> {
@@ -197,7 +205,7 @@ export interface Tgetattr extends FidMsg<typeof Tgetattr> {
 }
 export interface Rgetattr extends Msg<typeof Rgetattr> {
   valid: U64;
-  /** Everything but names: .L's attributes have none. `mode` is converted from and to st_mode. */
+  /** In .L without names, and its mode made of st_mode; in .L.r9 whole. */
   dir: Dir;
 }
 export interface Tsetattr extends FidMsg<typeof Tsetattr> {

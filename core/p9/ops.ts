@@ -335,7 +335,7 @@ export class Ops {
     const name = this.#newName(msg.name);
     if (fid.dir.mode !== -1) throw new Err("EBADF", "file already open for I/O");
     const mode = openModeOf(msg.flags);
-    const what = { name, mode, perm: plan9Mode(msg.mode & 0o7777), mask: false, ngid: msg.gid };
+    const what = { name, mode, perm: msg.perm, mask: false, ngid: msg.gid };
     const reply = (qid: Qid): Rmsg => ({ type: m.Rlcreate, tag, qid, iounit: 0 });
     const existing = (e: unknown): Promise<Rmsg> => {
       if (!(e instanceof Err && e.code === "EEXIST") || msg.flags & m.L_EXCL) throw e;

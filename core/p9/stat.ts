@@ -26,6 +26,8 @@ import {
 import { utf8Length } from "./utf8.ts";
 
 const MAX_U32 = 0xffffffff;
+/** Linux's number for a user that has none: its client refuses to work on files of user 2^32 - 1. */
+const NOBODY = 65534;
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 
 /** A length as the contract has it: a number; above 2^53 the largest exact one. */
@@ -157,12 +159,12 @@ export function putWstat(w: Writer, d: Dir, unix: boolean): void {
   w.patch32(start + 37, MAX_U32);
 }
 
-/** Writes the attributes of Rgetattr, after `valid`. */
-export function putAttr(w: Writer, d: Dir): void {
+/** Writes the attributes of Rgetattr, after `valid`; in `full` with what Plan 9's stat has besides. */
+export function putAttr(w: Writer, d: Dir, full: boolean): void {
   w.qid(d.qid);
   w.u32(unixMode(d.mode, d.ext));
-  w.u32(d.nuid);
-  w.u32(d.ngid);
+  w.u32(d.nuid === NONUNAME ? NOBODY : d.nuid);
+  w.u32(d.ngid === NONUNAME ? NOBODY : d.ngid);
   w.u64(d.nlink);
   w.u64(d.rdev);
   w.u64(d.length);
@@ -175,10 +177,18 @@ export function putAttr(w: Writer, d: Dir): void {
   w.u64(d.ctime);
   w.u64(d.ctimeNsec);
   for (let i = 0; i < 8; i++) w.u32(0); // btime, gen and data_version are not given
+  if (!full) return;
+  w.u32(d.mode);
+  w.u32(d.nmuid);
+  w.str(d.name);
+  w.str(d.uid);
+  w.str(d.gid);
+  w.str(d.muid);
+  w.str(d.ext);
 }
 
-/** Reads the attributes of Rgetattr, after `valid`. Names are not among them: owner and group are empty strings. */
-export function getAttr(r: Reader): Dir {
+/** Reads the attributes of Rgetattr, after `valid`. Without `full` they have no names: these are empty. */
+export function getAttr(r: Reader, full: boolean): Dir {
   const qid = r.qid();
   const stMode = r.u32(), nuid = r.u32(), ngid = r.u32();
   const [nlink, rdev, length, blksize, blocks] = [r.u64(), r.u64(), r.u64(), r.u64(), r.u64()].map(toLength);
@@ -191,9 +201,11 @@ export function getAttr(r: Reader): Dir {
     : (stMode & 0o170000) === 0o020000
     ? `c ${deviceNumbers(rdev)}`
     : "";
-  const ids = { uid: "", gid: "", muid: "", nuid, ngid };
   const times = { atime, atimeNsec, mtime, mtimeNsec, ctime, ctimeNsec };
-  return makeDir({ name: "", qid, mode, ext, nlink, rdev, length, blksize, blocks, ...ids, ...times });
+  const attr = { qid, nlink, rdev, length, blksize, blocks, nuid, ngid, ...times };
+  if (!full) return makeDir({ ...attr, mode, ext, name: "", uid: "", gid: "", muid: "" });
+  const word = r.u32(), nmuid = r.u32(), name = r.str(), uid = r.str(), gid = r.str(), muid = r.str();
+  return makeDir({ ...attr, mode: word, nmuid, name, uid, gid, muid, ext: r.str() });
 }
 
 /** Writes an entry of Rreaddir. */

@@ -22,7 +22,7 @@ import {
 } from "../../core/plugin/author.ts";
 import type { Kernel } from "../../core/kernel.ts";
 import { isPrivileged } from "../../core/users.ts";
-import { tokenizeOptions } from "./options.ts";
+import { parseLoadWords } from "./options.ts";
 import type { Placement } from "../../core/plugin/manifest.ts";
 import type { PluginInstance, Supervisor } from "../../core/plugin/supervisor.ts";
 
@@ -65,7 +65,8 @@ function pluginsCtl(kernel: Kernel): Described {
       help: "[as NAME] [placement inline|isolate|process] [cpu N] [option=value ...]",
       async run(plugin: string, words: string[], req: Req) {
         mayControl(kernel, req);
-        await supervisor().show(await supervisor().load({ plugin, ...tokenizeOptions(words) }));
+        const { options } = await supervisor().manifestOf(plugin);
+        await supervisor().show(await supervisor().load({ plugin, ...parseLoadWords(words, options) }));
       },
     },
     "unload name [force]": {

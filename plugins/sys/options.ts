@@ -1,11 +1,12 @@
 /**
  * The words behind `load PLUGIN` in /sys/plugins/ctl.
  *
- * Layer: plugins/sys, pure. A word with `=` is an option of the plugin: a JSON value, or else text.
+ * Layer: plugins/sys, pure. A word with `=` is an option of the plugin: text where its manifest wants text, else JSON.
  */
 
 import { Err } from "../../core/err.ts";
 import type { Placement } from "../../core/plugin/manifest.ts";
+import type { Schema } from "../../core/plugin/schema.ts";
 
 /** What the words say. */
 export interface LoadWords {
@@ -15,14 +16,16 @@ export interface LoadWords {
   options: Record<string, unknown>;
 }
 
-/** Reads `as NAME placement P cpu N option=value ...`, in any order. */
-export function tokenizeOptions(words: readonly string[]): LoadWords {
+/** Reads `as NAME placement P cpu N option=value ...`, in any order; `schema` is that of the plugin's options. */
+export function parseLoadWords(words: readonly string[], schema: Schema): LoadWords {
   const load: LoadWords = { options: {} };
   for (let i = 0; i < words.length; i++) {
     const word = words[i];
     const equals = word.indexOf("=");
-    if (equals > 0) load.options[word.slice(0, equals)] = optionValue(word.slice(equals + 1));
-    else if (i + 1 === words.length) throw new Err("EINVAL", `nothing follows "${word}"`);
+    if (equals > 0) {
+      const name = word.slice(0, equals);
+      load.options[name] = optionValue(word.slice(equals + 1), schema.properties?.[name]?.type === "string");
+    } else if (i + 1 === words.length) throw new Err("EINVAL", `nothing follows "${word}"`);
     else setWord(load, word, words[++i]);
   }
   return load;
@@ -47,10 +50,11 @@ function setWord(load: LoadWords, word: string, value: string): void {
   throw new Err("EINVAL", `"${word}" is none of: as NAME, placement P, cpu N, option=value`);
 }
 
-function optionValue(text: string): unknown {
+function optionValue(text: string, isText: boolean): unknown {
+  if (isText) return text;
   try {
     return JSON.parse(text);
   } catch {
-    return text; // a bare word is itself
+    return text; // the check of the options says what is wrong with it
   }
 }

@@ -148,8 +148,9 @@ function sessionTests(fresh: Fresh, each: Each): void {
       { type: m.Twrite, fid: 2, offset: 0, data },
       { type: m.Tclunk, fid: 2 },
     );
-    const types = [];
-    for (let i = 0; i < 4; i++) types.push((await peer.receive())?.type);
+    const replies = [];
+    for (let i = 0; i < 4; i++) replies.push(await peer.receive());
+    const types = replies.sort((a, b) => a!.tag - b!.tag).map((reply) => reply!.type);
     assert.deepEqual(types, [m.Rwalk, open.type + 1, m.Rwrite, m.Rclunk]);
     await peer.walk(0, 3, "f");
     await peer.open(3);
@@ -252,7 +253,15 @@ function openTests(each: Each): void {
     assert.equal(await peer.read(1), "");
     await peer.walk(0, 3);
     if (peer.dialect.linux) {
-      await peer.refused({ type: m.Tlcreate, fid: 3, name: "f", flags: m.L_CREAT | m.L_EXCL, mode: 0o644, gid: 0 });
+      await peer.refused({
+        type: m.Tlcreate,
+        fid: 3,
+        name: "f",
+        flags: m.L_CREAT | m.L_EXCL,
+        mode: 0o644,
+        gid: 0,
+        perm: 0o644,
+      });
     } else await peer.refused({ type: m.Tcreate, fid: 3, name: "f", perm: 0o644, mode: 1, ext: "" });
   });
   each(DIALECTS, "names that can not be made are refused", async (peer) => {
@@ -260,7 +269,7 @@ function openTests(each: Each): void {
       await peer.walk(0, 1);
       await peer.refused(
         peer.dialect.linux
-          ? { type: m.Tlcreate, fid: 1, name, flags: 2, mode: 0o644, gid: 0 }
+          ? { type: m.Tlcreate, fid: 1, name, flags: 2, mode: 0o644, gid: 0, perm: 0o644 }
           : { type: m.Tcreate, fid: 1, name, perm: 0o644, mode: 2, ext: "" },
       );
       await peer.clunk(1);
@@ -562,7 +571,7 @@ function linuxTests(each: Each): void {
     "locks: shared, exclusive, by range, freed with the fid and with the connection",
     async (peer, subject) => {
       await peer.create(await cloned(peer, 1), "f");
-      const other = await RawPeer.open(await subject.connect(), peer.dialect.name);
+      const other = await RawPeer.open(await subject.connect(), peer.dialect.name, subject);
       await other.walk(0, 1, "f");
       await other.open(1, ORDWR);
       const lock = (type: number, start: number, length: number, procId: number) => (

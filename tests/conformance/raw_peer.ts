@@ -135,7 +135,7 @@ export class RawPeer {
   /** Makes and opens a file; `fid` stands for it afterwards. */
   create(fid: number, name: string, perm = 0o644, mode = 2): Promise<Rmsg> {
     if (!this.dialect.linux) return this.ok({ type: m.Tcreate, fid, name, perm, mode, ext: "" });
-    return this.ok({ type: m.Tlcreate, fid, name, flags: mode & 3, mode: perm, gid: 0 });
+    return this.ok({ type: m.Tlcreate, fid, name, flags: mode & 3, mode: perm, gid: 0, perm });
   }
 
   async write(fid: number, text: string, offset = 0): Promise<number> {
