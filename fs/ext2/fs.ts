@@ -9,7 +9,7 @@
  * check. Whoever keeps a file without a name `hold`s it first, and `release`s it later.
  *
  * What it does not do: write extents, checksums, journals, inline data: such volumes are read only, `whyReadOnly` says
- * why. A journal that was not replayed is replayed in memory for the reader.
+ * why. Nor does it replay a journal: `needsRecovery` says that what is read may be old or half changed.
  */
 
 import { Err } from "../../core/err.ts";
@@ -95,7 +95,7 @@ export interface Usage {
   freeInodes: number;
 }
 
-/** Files whose blocks did not all go in one operation are done in the background of no one: step by step, here. */
+/** `next` of the value, at once where it is there. */
 function chain<T, U>(value: MaybePromise<T>, next: (value: T) => MaybePromise<U>): MaybePromise<U> {
   return value instanceof Promise ? value.then(next) : next(value);
 }
@@ -363,6 +363,7 @@ export class Ext2 {
       if (inode.isDir) throw new Err("EISDIR");
       if (!inode.isFile) throw new Err("EINVAL");
       if (inode.flags & FL_IMMUTABLE) throw new Err("EPERM");
+      if ((inode.flags & FL_APPEND) && offset !== inode.size) throw new Err("EPERM", "append only");
       return src.length === 0 ? 0 : writeFile(vol, inode, src, offset);
     });
   }
