@@ -9,7 +9,7 @@
  * check. Whoever keeps a file without a name `hold`s it first, and `release`s it later.
  *
  * What it does not do: write extents, checksums, journals, inline data: such volumes are read only, `whyReadOnly` says
- * why. Nor does it replay a journal: `needsRecovery` says that what is read may be old or half changed.
+ * why. A journal that was not replayed is laid over the disk in memory (journal.ts), so that what is read is whole.
  */
 
 import { Err } from "../../core/err.ts";
@@ -24,6 +24,7 @@ import { loadGroups } from "./group.ts";
 import { inlineData } from "./inline.ts";
 import { ATIME, CRTIME, CTIME, type Inode, MTIME, type Time } from "./inode.ts";
 import {
+  COMPAT,
   FAST_SYMLINK_BYTES,
   FL_APPEND,
   FL_IMMUTABLE,
@@ -41,6 +42,7 @@ import {
 import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
 import { parseSuperblock, whyReadOnly } from "./superblock.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
+import { Journal, OverlayPort } from "./journal.ts";
 import { getXattr, listXattrs, setXattr } from "./xattr.ts";
 
 export type { Entry, Make, Time };
@@ -113,17 +115,14 @@ export class Ext2 {
 
   /** Opens a volume. EINVAL when there is none, EOPNOTSUPP for features that are not known, EIO for damage. */
   static open(port: BlockPort, options: VolumeOptions): MaybePromise<Ext2> {
-    if (port.size < 2 * SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here (the disk is too small)");
-    const head = new Uint8Array(Math.min(4096, port.size - (port.size % port.sectorBytes)));
-    return chain(port.read(head, 0), () => {
-      const raw = head.slice(SUPER_OFFSET, 2 * SUPER_OFFSET);
-      if (raw.length < SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here");
-      const sb = parseSuperblock(raw, port.size);
-      return chain(loadGroups(sb, port), (groups) => {
-        const features = whyReadOnly(sb);
-        const why = options.readOnly ? "opened so" : port.readOnly ? "the disk is read only" : features;
-        const vol = new Volume(port, sb, groups, why, options);
-        return chain(new Ext2(vol).#start(), (fs) => fs);
+    return chain(openVolume(port, options), (vol) => {
+      if (!(vol.sb.incompat & INCOMPAT.needs_recovery) || !(vol.sb.compat & COMPAT.has_journal)) {
+        return new Ext2(vol).#start();
+      }
+      const journal = new Journal(vol);
+      return chain(vol.read(() => journal.run()), () => {
+        const replayed = new OverlayPort(port, journal.blocks, vol.blockSize);
+        return chain(openVolume(replayed, options), (again) => new Ext2(again).#start());
       });
     });
   }
@@ -168,11 +167,6 @@ export class Ext2 {
   /** How often damage was met. */
   get damageCount(): number {
     return this.#vol.damageCount;
-  }
-
-  /** True when the journal holds what the volume does not: what is read may be old. */
-  get needsRecovery(): boolean {
-    return (this.#vol.sb.incompat & INCOMPAT.needs_recovery) !== 0;
   }
 
   /** 16 bytes. */
@@ -457,6 +451,21 @@ export class Ext2 {
       return op();
     });
   }
+}
+
+/** Reads and verifies superblock and group descriptors. */
+function openVolume(port: BlockPort, options: VolumeOptions): MaybePromise<Volume> {
+  if (port.size < 2 * SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here (the disk is too small)");
+  const head = new Uint8Array(Math.min(4096, port.size - (port.size % port.sectorBytes)));
+  return chain(port.read(head, 0), () => {
+    const raw = head.slice(SUPER_OFFSET, 2 * SUPER_OFFSET);
+    if (raw.length < SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here");
+    const sb = parseSuperblock(raw, port.size);
+    return chain(loadGroups(sb, port), (groups) => {
+      const why = options.readOnly ? "opened so" : whyReadOnly(sb) ?? (port.readOnly ? "the disk is read only" : null);
+      return new Volume(port, sb, groups, why, options);
+    });
+  });
 }
 
 function checkSet(inode: Inode, set: SetAttr): void {

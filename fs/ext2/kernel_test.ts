@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { device, interop, program, root } from "../../tests/skip.ts";
 import { MemoryPort } from "../block_port.ts";
 import { decodeUtf8 } from "../../core/p9/utf8.ts";
-import { assertClean, newVolume, Random, run, testClock, withImage, Workload } from "./ext2_fixture.ts";
+import { assertClean, newVolume, Random, run, SlowPort, testClock, withImage, Workload } from "./ext2_fixture.ts";
 import { Ext2 } from "./fs.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from "./layout.ts";
 
@@ -85,6 +85,26 @@ for (const type of ["ext3", "ext4"]) {
       assertDumps(await dumpOf(fs), dump);
       assert.match(fs.whyReadOnly ?? "", /has_journal/);
       await assert.rejects(async () => await fs.unlink(fs.root, "big"), { code: "EROFS" });
+    });
+  });
+}
+
+for (
+  const [type, options] of [["ext3", "-b 1024"], ["ext4", "-b 1024"], ["ext4", "-b 4096 -O ^64bit,^metadata_csum"]]
+) {
+  interop(`a journal that was not replayed is laid over the disk: ${type} ${options}`, { needs }, async () => {
+    await withImageAsync(32 << 20, async (path) => {
+      assert.equal(run("mke2fs", "-q", "-F", "-t", type, ...options.split(" "), path).code, 0);
+      const script = `${FILL}; sync; rm -r many; mkdir many; mv small many; sync; cp ${path} ${path}.cut; ${DUMP}`;
+      const dump = mounted(path, script, type), bytes = Deno.readFileSync(`${path}.cut`);
+      Deno.removeSync(`${path}.cut`);
+      const incompat = new DataView(bytes.buffer).getUint32(1024 + 96, true);
+      assert.ok(incompat & 4, "the copy was taken with the journal in use");
+      for (const port of [MemoryPort.from(bytes), new SlowPort(MemoryPort.from(bytes))]) {
+        const fs = await Ext2.open(port, { now: testClock() });
+        assertDumps(await dumpOf(fs), dump);
+        assert.match(fs.whyReadOnly ?? "", /needs_recovery/);
+      }
     });
   });
 }
