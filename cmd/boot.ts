@@ -2,7 +2,8 @@
  * `deno task boot`: boots an image.
  *
  * Layer: cmd, programs that a person runs; this is the main thread of a node. It reads the command line, starts the
- * kernel isolate (kernel.ts), and becomes the warden: after that it can do nothing but start isolates.
+ * kernel isolate (kernel.ts), and becomes the warden: after that it can do nothing but start isolates. `boot` does the
+ * same for a program.
  */
 
 import { parseArgs } from "node:util";
@@ -29,13 +30,21 @@ examples:
 Only loopback and unix sockets are listened on. Ctrl-C stops it.
 `;
 
-function main(): void {
-  const args = readArgs();
-  if (args) runWarden(new URL("./kernel.ts", import.meta.url), args);
+/** What to boot; what is left out is as on the command line. */
+export type BootOptions = Partial<Omit<KernelArgs, "project">>;
+
+/**
+ * Boots an image in this process. The calling thread has to be the main one, and becomes the warden: it is locked, and
+ * can do nothing else from then on. The process ends when the node is stopped.
+ */
+export async function boot(options: BootOptions = {}): Promise<void> {
+  const defaults = { image: "default", listen: [], console: false, quiet: false };
+  const args: KernelArgs = { ...defaults, ...options, project: new URL("../", import.meta.url).href };
+  await runWarden(new URL("./kernel.ts", import.meta.url), args);
 }
 
 /** The command line; null when there is nothing to boot. */
-function readArgs(): KernelArgs | null {
+function readArgs(): BootOptions | null {
   try {
     const { values, positionals } = parseArgs({
       args: Deno.args,
@@ -61,7 +70,6 @@ function readArgs(): KernelArgs | null {
       socket,
       quiet,
       console: !values["no-console"],
-      project: new URL("../", import.meta.url).href,
     };
   } catch (e) {
     console.error(`ring9: ${(e as Error).message}`);
@@ -69,4 +77,7 @@ function readArgs(): KernelArgs | null {
   }
 }
 
-main();
+if (import.meta.main) {
+  const args = readArgs();
+  if (args) await boot(args);
+}

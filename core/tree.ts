@@ -4,7 +4,8 @@
  * Layer: core, the helper layer for plugin authors, on the Dev contract; the kinds of nodes are in tree_*.ts. What
  * holds always: it answers at once wherever the author's functions do; permissions are checked once, at open, walk,
  * create and remove; a file's qid path is a hash of where it stands, so it is the same after a restart.
- * Who owns a file has the owner's, the group's and the others' permissions together, as in Plan 9's file servers.
+ * Who owns a file has the owner's, the group's and the others' permissions together, as in Plan 9's file servers; a
+ * Unix client's root is taken for the hostowner (users.ts).
  *
  * It does not rename, nor change modes: those are the author's. See intro(5), and lib9p's file trees for its forebear.
  */
@@ -29,6 +30,7 @@ import {
   type U64,
   type Wstat,
 } from "./p9/types.ts";
+import { isPrivileged } from "./users.ts";
 import { CloneFile, isName, nodeOf } from "./tree_dir.ts";
 import { type Described, DirNode, FileNode, type Handle, type Node, type Opening, then } from "./tree_node.ts";
 
@@ -357,8 +359,9 @@ export class Tree extends Dev<TreeFile> {
   #check(entry: TreeEntry, user: User, want: number): void {
     const { mode, uid = this.#hostowner, gid = uid } = entry.node;
     let bits = mode & 7;
-    if (user.name === uid) bits |= (mode >> 6) & 7;
-    if (user.name === gid) bits |= (mode >> 3) & 7;
+    const name = isPrivileged(user, this.#hostowner) ? this.#hostowner : user.name;
+    if (name === uid) bits |= (mode >> 6) & 7;
+    if (name === gid) bits |= (mode >> 3) & 7;
     if ((bits & want) !== want) throw new Err("EACCES");
   }
 }

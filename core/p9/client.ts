@@ -298,7 +298,7 @@ const MAY_BLOCK: readonly number[] = [Tread, Treaddir, Topen, Tlopen, Tlock];
 /** Stats of a listing in flight at once. */
 const STATS_AT_ONCE = 32;
 
-/** Stats entries some at a time; one that has gone meanwhile is left out. */
+/** Stats entries some at a time; one that has gone, or whose server has, is left out. */
 async function statAll(dir: RemoteFile, entries: Dirent[], signal: Signal): Promise<Dir[]> {
   const dirs: (Dir | undefined)[] = new Array(entries.length);
   let next = 0;
@@ -321,7 +321,8 @@ async function statEntry(dir: RemoteFile, name: string, signal: Signal): Promise
       file.discard();
     }
   } catch (e) {
-    if (toErr(e).code === "ENOENT") return undefined;
+    const { code } = toErr(e);
+    if (code === "ENOENT" || code === "ESTALE") return undefined;
     throw e;
   }
 }

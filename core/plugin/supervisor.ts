@@ -27,6 +27,9 @@ const FIRST_BACKOFF_MS = 100;
 /** The longest such pause. */
 const MAX_BACKOFF_MS = 30_000;
 
+/** What the log says of a start. */
+const DONE: Record<StartReason, string> = { fresh: "loaded", restart: "restarted", upgrade: "reloaded" };
+
 /** A plugin's folder, read. */
 export interface PluginFiles {
   manifest: Manifest;
@@ -265,7 +268,7 @@ export class Supervisor {
       if (!old) inst.error = toErr(e).message;
       throw e;
     }
-    print(`${reason === "fresh" ? "loaded" : reason + "ed"}, ${placement}, generation ${generation}`);
+    print(`${DONE[reason]}, ${placement}, generation ${generation}`);
     await old?.stop().catch((e) => print(`the old generation did not stop: ${toErr(e).message}`));
   }
 
