@@ -13,7 +13,8 @@ import { transportPair } from "../../core/p9/transport_pair.ts";
 import type { Dev } from "../../core/dev.ts";
 import { RamDev } from "../../plugins/ram/dev.ts";
 import { ramOptions } from "../../plugins/ram/mod.ts";
-import { p9Conformance, type Subject } from "./p9_suite.ts";
+import { p9Conformance } from "./p9_suite.ts";
+import type { Subject } from "./p9_suite_steps.ts";
 
 const ram = (name: string) => new RamDev(name, hostClock, "glenda", ramOptions({}));
 

@@ -1,7 +1,7 @@
 /** Plugins loaded, reloaded, unloaded and killed in a running node, through a mount, while other files are in use. */
 
 import assert from "node:assert/strict";
-import { Err } from "../../core/err.ts";
+import type { Err } from "../../core/err.ts";
 import type { Client } from "../../core/p9/client.ts";
 import { bootNode } from "../node.ts";
 
