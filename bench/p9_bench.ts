@@ -5,11 +5,12 @@
  * CPU each; the servers take turns, and medians are told with the processor time an operation. Only ratios within one
  * run mean anything; processor time is steadier than rates.
  *
- * usage: deno task bench:9p [--runs 5] [--seconds 1] [--one-cpu] [--json] [--image NAME=IMAGE]...
- *                           [--peer NAME=COMMAND]... [--idle] [--only CASE]
- *   --image     another image of ring9 beside the default one, as `isolate=bench-isolate`
+ * usage: deno task bench:9p [--runs 5] [--seconds 1] [--one-cpu] [--json] [--idle] [--only CASE]
+ *                           [--placement inline|isolate|process]... [--peer NAME=COMMAND]...
+ *   --placement where ring9's `ram` runs (inline and isolate): the default image, and those of `images/` beside this
  *   --peer      another server, `{port}` standing for its port, with `--peer-aname` and `--peer-work`: where to write
  *   --idle      also boot time, memory and processor time of an idle ring9 (20 s more)
+ *   --one-cpu   server and client share a CPU
  */
 
 import { parseArgs } from "node:util";
@@ -53,11 +54,10 @@ const { values } = parseArgs({
     "one-cpu": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     idle: { type: "boolean", default: false },
-    image: { type: "string", multiple: true, default: [] },
+    placement: { type: "string", multiple: true, default: ["inline", "isolate"] },
     peer: { type: "string", multiple: true, default: [] },
     "peer-aname": { type: "string", default: "/" },
     "peer-work": { type: "string", default: "/" },
-    "no-ring9": { type: "boolean", default: false },
     only: { type: "string" },
   },
 });
@@ -88,11 +88,9 @@ async function main(): Promise<void> {
 
 function starters(): (() => Promise<TestServer>)[] {
   const all = [() => startDiod({ prefix: PINNED })];
-  if (!values["no-ring9"]) {
-    all.push(() => startRing9({ prefix: PINNED }));
-    for (const [name, image] of values.image.map(splitPair)) {
-      all.push(async () => rename(await startRing9({ prefix: PINNED, args: ["--image", image] }), `ring9 ${name}`));
-    }
+  for (const placement of values.placement) {
+    const args = placement === "inline" ? [] : ["--image", `${ROOT}/bench/images/${placement}`];
+    all.push(async () => rename(await startRing9({ prefix: PINNED, args }), `ring9 ${placement}`));
   }
   for (const [name, command] of values.peer.map(splitPair)) {
     const what = { name, command: command.split(" "), aname: values["peer-aname"], work: values["peer-work"] };
@@ -106,7 +104,8 @@ async function runCase(p9load: string, bench: Case, servers: TestServer[]): Prom
   const samples: Sample[][] = servers.map(() => []);
   for (let run = 0; run < Number(values.runs); run++) {
     for (const [i, server] of servers.entries()) {
-      const where = ["-a", server.aname, "-d", server.work, "-p", String(server.pid), "-s", values.seconds];
+      const pids = (await family(server.pid)).flatMap((pid) => ["-p", String(pid)]);
+      const where = ["-a", server.aname, "-d", server.work, "-s", values.seconds, ...pids];
       const dial = `tcp!${server.host}!${server.port}`;
       const args = ["-c", CLIENT_CPU, p9load, ...bench.args, ...where, dial];
       samples[i].push(JSON.parse(await must("taskset", args, { timeoutMs: 60_000 })));

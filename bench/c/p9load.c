@@ -5,7 +5,8 @@
  *   -w walk|read|seqread|seqwrite   workload (walk)    -n N       requests in flight (1)
  *   -a ANAME      tree to attach to (/)                -d DIR     writable directory in it (tmp)
  *   -m BYTES      msize to ask for (65536)             -s SECONDS measured (1), after -W SECONDS of warm-up (0.5)
- *   -p PID        server, for its processor time       -z MIB     size of the file read and written (64)
+ *   -z MIB        size of the file read and written (64)
+ *   -p PID        a process of the server, for its processor time; any number of them
  *
  * walk: Twalk to one of 64 files, Tgetattr, Tclunk, one after the other in each of the N; read: 4 KiB at random places;
  * seqread, seqwrite: what fits msize, in order. It makes its files through 9P, in a directory of its own that it
@@ -17,15 +18,15 @@
 #include "p9.h"
 
 enum { MAX_SLOTS = 256, SMALL_FILES = 64, SMALL_SIZE = 100, RANDOM_READ = 4096 };
-enum { BUCKETS = 1 << 20, BUCKET_NS = 100 };
+enum { BUCKETS = 1 << 20, BUCKET_NS = 100, MAX_PIDS = 16 };
 
 static struct {
 	const char *workload, *dir;
 	double seconds, warmup;
 	uint32_t depth;
 	uint64_t fileBytes;
-	int pid;
-} opt = {"walk", "tmp", 1, 0.5, 1, 64 << 20, 0};
+	int pids[MAX_PIDS], pidCount;
+} opt = {"walk", "tmp", 1, 0.5, 1, 64 << 20, {0}, 0};
 
 static uint32_t chunk; /* bytes of one sequential read or write */
 static uint64_t fileChunks;
@@ -220,19 +221,25 @@ static void load(const Workload *w, uint64_t end, int drain) {
 	} while (at < end || (drain && inFlight > 0));
 }
 
-/* Microseconds that all threads of the server have run; 0 without a pid. */
-static double serverCpu(void) {
+/* Clock ticks that all threads of a process have run. */
+static unsigned long ticks(int pid) {
 	char path[64], line[1024], *fields;
 	unsigned long user, system;
-	if (!opt.pid) return 0;
-	snprintf(path, sizeof path, "/proc/%d/stat", opt.pid);
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	FILE *file = fopen(path, "r");
 	if (!file || !fgets(line, sizeof line, file) || !(fields = strrchr(line, ')'))) die("%s: %s", path, strerror(errno));
 	fclose(file);
 	/* state ppid pgrp session tty_nr tpgid flags minflt cminflt majflt cmajflt utime stime: see proc(5) */
 	const char *format = "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu";
 	if (sscanf(fields + 2, format, &user, &system) != 2) die("%s: what is this?", path);
-	return (double)(user + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+	return user + system;
+}
+
+/* Microseconds that the server has run; 0 without a pid. */
+static double serverCpu(void) {
+	unsigned long sum = 0;
+	for (int i = 0; i < opt.pidCount; i++) sum += ticks(opt.pids[i]);
+	return (double)sum * 1e6 / (double)sysconf(_SC_CLK_TCK);
 }
 
 static double percentile(double share) {
@@ -275,7 +282,10 @@ static const Workload *options(int argc, char **argv) {
 		case 'm': msize = (uint32_t)atoi(optarg); break;
 		case 's': opt.seconds = atof(optarg); break;
 		case 'W': opt.warmup = atof(optarg); break;
-		case 'p': opt.pid = atoi(optarg); break;
+		case 'p':
+			if (opt.pidCount == MAX_PIDS) usage();
+			opt.pids[opt.pidCount++] = atoi(optarg);
+			break;
 		case 'z': opt.fileBytes = (uint64_t)atoi(optarg) << 20; break;
 		default: usage();
 	}

@@ -12,13 +12,13 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { type CpioEntry, writeCpio } from "./cpio.ts";
 import { cached, cacheDir, compileC, contentHash, exists, missingPrograms, programPath } from "./host.ts";
-import { debianKernel, type Kernel, unpackPackage } from "./kernel.ts";
+import { debianKernel, type Kernel, kernelMissing, unpackPackage } from "./kernel.ts";
 
 /** Where the guest finds the host's loopback. */
 export const HOST_IN_GUEST = "10.0.2.2";
 
 /** The programs of the host that a guest takes; all are in `tools/apt-packages.txt`. */
-export const GUEST_PROGRAMS = ["qemu-system-x86_64", "gcc", "apt-get", "dpkg-deb", "xz"] as const;
+export const GUEST_PROGRAMS = ["qemu-system-x86_64", "gcc", "apt-get", "apt-cache", "dpkg-deb", "xz"] as const;
 
 const SCRIPTS = fileURLToPath(new URL("./guest", import.meta.url));
 const EXIT_LINE = /^ring9-guest-exit (\d+)$/m;
@@ -47,9 +47,9 @@ export interface GuestResult {
 
 /** Why no guest can be booted here; undefined when one can. */
 export function guestMissing(): string | undefined {
-  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") return "the guest is Linux on x86_64";
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") return "needs Linux on x86_64";
   const missing = missingPrograms(...GUEST_PROGRAMS);
-  return missing.length > 0 ? `not installed: ${missing.join(", ")}` : undefined;
+  return missing.length > 0 ? `needs the programs ${missing.join(", ")}` : kernelMissing();
 }
 
 /**

@@ -43,6 +43,18 @@ export async function debianKernel(): Promise<Kernel> {
   return { image, modules: await Promise.all(modules) };
 }
 
+/** Why there is no kernel to be had; undefined when it is in the cache, or apt knows the package. */
+export function kernelMissing(): string | undefined {
+  try {
+    if (Deno.statSync(join(cacheDir(), "kernel/vmlinux")).isFile) return undefined;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const { code } = new Deno.Command("apt-cache", { args: ["show", META_PACKAGE], stdout: "null", stderr: "null" })
+    .outputSync();
+  return code === 0 ? undefined : `needs ${META_PACKAGE} in apt's lists (try: apt-get update)`;
+}
+
 /** Takes out of the package what a guest needs, a hundredth of it: the image to `path`, the modules beside it. */
 async function keepKernel(path: string): Promise<void> {
   const dir = join(path, "../modules");
@@ -50,7 +62,8 @@ async function keepKernel(path: string): Promise<void> {
   try {
     await unpackPackage(await kernelPackage(), scratch);
     const release = only(await list(join(scratch, "lib/modules")), "kernel release");
-    await Deno.mkdir(dir, { recursive: true });
+    if (await exists(dir)) await Deno.remove(dir, { recursive: true });
+    await Deno.mkdir(dir);
     for (const [index, module] of (await modulesInOrder(join(scratch, "lib/modules", release))).entries()) {
       await Deno.writeFile(join(dir, `${String(index).padStart(2, "0")}-${module.name}.ko`), module.data);
     }
