@@ -25,9 +25,17 @@ export interface User {
   readonly gid: number;
 }
 
+/** What a read answers after it has given its bytes to `Req.deliver`. */
+export const DELIVERED = new Uint8Array(0);
+
 /** One request under way: who asks, and whether it was given up. */
 export class Req {
   readonly user: User;
+  /**
+   * For a read that answers later: takes bytes that are at hand for a moment only, and answers whether it has; then the
+   * read answers DELIVERED. Saves a driver the copy that the rule on borrowed bytes would ask of it.
+   */
+  deliver: ((bytes: Uint8Array) => boolean) | null = null;
   #abort: AbortController | undefined;
   #flushed = false;
   #onFlush: (() => void)[] | undefined;

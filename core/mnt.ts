@@ -14,7 +14,7 @@
  */
 
 import type { Clock } from "./clock.ts";
-import { Chan, type Create, Dev, type Req, type User, type Walk } from "./dev.ts";
+import { Chan, type Create, DELIVERED, Dev, type Req, type User, type Walk } from "./dev.ts";
 import { Err } from "./err.ts";
 import { completed, MntDir } from "./mnt_dir.ts";
 import { MntFile, type MntRoot } from "./mnt_file.ts";
@@ -180,8 +180,9 @@ export class Mnt extends Dev<MntFile> {
   override read(c: Chan<MntFile>, dst: Uint8Array, offset: number, req: Req): Promise<Uint8Array> {
     const file = c.aux, count = dst.length;
     if (count > file.iounit) return this.#readLarge(c, count, offset, req);
-    // `dst` is borrowed until this returns, so the bytes come in an array of their own.
     const msg: m.Tread = { type: m.Tread, tag: 0, fid: file.live, offset, count };
+    if (req.deliver) return this.#ask(msg, req, ({ data }) => req.deliver!(data) ? DELIVERED : data.slice());
+    // `dst` is borrowed until this returns, so the bytes come in an array of their own.
     if (count <= SMALL_BYTES) return this.#ask(msg, req, (reply) => this.#slab.copy(reply.data));
     return this.#ask(msg, req, (reply) => reply.data, undefined, new Uint8Array(count));
   }

@@ -8,7 +8,7 @@
  * See section 5 of the Plan 9 manual, and diod's protocol.md for 9P2000.L.
  */
 
-import type { Chan, Create, Req, Walk } from "../dev.ts";
+import { type Chan, type Create, DELIVERED, type Req, type Walk } from "../dev.ts";
 import { Err } from "../err.ts";
 import { Writer } from "./cursor.ts";
 import { DirReader } from "./dir_reader.ts";
@@ -402,8 +402,10 @@ export class Ops {
     const w = this.#s.output.writer(READ_HEADER_BYTES + count);
     const start = w.at;
     const body = start + READ_HEADER_BYTES;
+    req.deliver = (data) => this.#s.deliver(tag, req, data, count);
     const read = chan.dev.read(chan, w.bytes.subarray(body, body + count), offset, req);
     if (typeof read !== "number") return then(read, (data) => readReply(tag, data, count));
+    req.deliver = null;
     w.u32(READ_HEADER_BYTES + read);
     w.u8(m.Rread);
     w.u16(tag);
@@ -519,7 +521,8 @@ function walkReply(msg: m.Twalk, walked: Walk): Rmsg {
   return { type: m.Rwalk, tag: msg.tag, qids: walked.qids };
 }
 
-function readReply(tag: number, data: Uint8Array, count: number): Rmsg {
+function readReply(tag: number, data: Uint8Array, count: number): Rmsg | null {
+  if (data === DELIVERED) return null;
   if (data.length > count) throw new Err("EIO", `a read of ${count} bytes was answered with ${data.length}`);
   return { type: m.Rread, tag, data };
 }

@@ -134,7 +134,8 @@ export class Session {
       const req = new Req(this.srv.user(msg.uname, msg.nuname));
       return this.#answer(msg.tag, req, null, this.#ops.attach(msg, req));
     }
-    if (msg.type === m.Tauth) throw new Err("ECONNREFUSED", "authentication not required");
+    // diod's clients take ENOENT, and nothing else, for an invitation to attach without.
+    if (msg.type === m.Tauth) throw new Err("ENOENT", "authentication not required");
     const fid = this.fids.get(msg.fid);
     if (!fid) throw new Err("EBADF");
     if (fid.ready) return this.#answerLater(msg, fid);
@@ -171,18 +172,20 @@ export class Session {
     const flight: Flight = { req, fid, waiters: [] };
     this.#flights.set(tag, flight);
     if (fid) fid.busy++;
-    this.#finish(tag, flight, result, this.#epoch);
+    const epoch = this.#epoch;
+    result.then(
+      (reply) => this.#finish(tag, flight, reply, epoch),
+      (e) => this.#fail(tag, flight, e, epoch),
+    );
   }
 
-  async #finish(tag: number, flight: Flight, result: Promise<Rmsg | null>, epoch: number): Promise<void> {
-    let reply: Rmsg | null = null;
-    try {
-      reply = await result;
-    } catch (e) {
-      const err = toErr(e);
-      // A flushed request that gave up is not answered: its Rflush tells.
-      if (!(flight.req.flushed && err.code === "EINTR")) reply = this.#errorReply(tag, e);
-    }
+  #fail(tag: number, flight: Flight, thrown: unknown, epoch: number): void {
+    // A flushed request that gave up is not answered: its Rflush tells.
+    const silent = flight.req.flushed && toErr(thrown).code === "EINTR";
+    this.#finish(tag, flight, silent ? null : this.#errorReply(tag, thrown), epoch);
+  }
+
+  #finish(tag: number, flight: Flight, reply: Rmsg | null, epoch: number): void {
     if (flight.fid) this.#settle(flight.fid);
     if (epoch === this.#epoch) {
       this.#flights.delete(tag);
@@ -190,6 +193,14 @@ export class Session {
       else this.#flushLater();
     }
     for (const wake of flight.waiters) wake();
+  }
+
+  /** Takes the bytes of a read from a driver that holds them for a moment; false when they can not go out now. */
+  deliver(tag: number, req: Req, data: Uint8Array, count: number): boolean {
+    if (data.length > count || this.#flights.get(tag)?.req !== req) return false;
+    if (this.output.pending > HIGH_WATER_BYTES) return false;
+    this.reply({ type: m.Rread, tag, data });
+    return true;
   }
 
   /** A request on `fid` is over. */
