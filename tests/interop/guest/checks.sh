@@ -202,6 +202,14 @@ copies_plain_tree() {
 
 lists_many() { probe listed "$ROOT/$WORK/many" 10000; }
 
+# More than any table of fids is likely to be limited to by mistake: Linux gives none back until it has to.
+knows_many() {
+	probe known "$ROOT/$WORK/many" 5000
+	echo more >more
+	same more "$(cat more)"
+	ls "$ROOT/$WORK" >/dev/null
+}
+
 random_operations() {
 	case $CACHE in
 	none) fsx -s "$SEED" -n "$FSX_OPERATIONS" random /tmp/random ;;

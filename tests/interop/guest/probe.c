@@ -180,6 +180,17 @@ static void listed(char **arg) {
 	free(seen);
 }
 
+/* DIR COUNT: that many of entry-00000 ... are there; a client that caches holds a fid for each from then on. */
+static void known(char **arg) {
+	struct stat st;
+	char name[32];
+	CHECK(chdir(arg[0]) == 0);
+	for (int i = 0; i < atoi(arg[1]); i++) {
+		snprintf(name, sizeof name, "entry-%05d", i);
+		CHECK(stat(name, &st) == 0);
+	}
+}
+
 /* DIR: seekdir goes back to where telldir was. */
 static void seeking(char **arg) {
 	CHECK(chdir(arg[0]) == 0 && mkdir("seek", 0755) == 0 && chdir("seek") == 0);
@@ -399,6 +410,7 @@ static const struct {
 	{"errors", 1, errors},
 	{"getlock", 2, getlock},
 	{"holes", 1, holes},
+	{"known", 2, known},
 	{"large", 2, large},
 	{"links", 2, links},
 	{"listed", 2, listed},

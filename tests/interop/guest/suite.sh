@@ -62,6 +62,7 @@ dotl() {
 	check "sets, lists and removes extended attributes" probe_xattrs
 	check "carries names that are not UTF-8" probe_byte_names
 	check "makes fifos and devices" special_files
+	[ "$2" = none ] || check "goes on with 5,000 files cached" knows_many
 }
 
 dotu() {
@@ -85,7 +86,7 @@ on() {
 	mkdir "$W" || return
 	common
 	case $1 in
-	9p2000.L) dotl ;;
+	9p2000.L) dotl "$@" ;;
 	9p2000.u) dotu ;;
 	9p2000) plain ;;
 	esac
