@@ -122,8 +122,7 @@ Deno.test("without bubblewrap the permissions hold alone, and status says so", a
 Deno.test("when the node is killed its processes end", async () => {
   const doomed = new TestNode();
   const { pid } = await doomed.info(await doomed.process({ module: plugins.serving("") }));
-  Deno.kill(doomed.pid, "SIGKILL");
-  await doomed.status;
+  await doomed.end("kill");
   for (let look = 0; look < 500 && exists(pid); look++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.ok(!exists(pid));
 });

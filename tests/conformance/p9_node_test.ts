@@ -3,17 +3,17 @@
  * same bytes and the same answers at every distance.
  */
 
+import assert from "node:assert/strict";
 import { dial } from "../../core/host/transports.ts";
-
 import { bootNode, type TestNode } from "../node.ts";
 import { p9Conformance } from "./p9_suite.ts";
 
-let node: TestNode | undefined;
+const PLACEMENTS = ["inline", "isolate", "process"] as const;
+
+let node: TestNode;
 let trees = 0;
 
-/** A node with a ram at each placement, booted by the first test that needs it. */
-async function sharedNode(): Promise<TestNode> {
-  if (node) return node;
+Deno.test.beforeAll(async () => {
   node = await bootNode();
   await using client = await node.connect();
   for (const placement of PLACEMENTS) {
@@ -21,27 +21,22 @@ async function sharedNode(): Promise<TestNode> {
     await client.writeFile("/sys/plugins/ctl", `load ram as ${name} placement ${placement} mode=1777`);
     await client.writeFile("/proc/1/ns", `bind -c '#${name}' /n/${name}\n`);
   }
-  return node;
-}
+});
 
-const PLACEMENTS = ["inline", "isolate", "process"] as const;
+Deno.test.afterAll(async () => {
+  assert.equal(await node.stop(), 0);
+});
 
 for (const placement of PLACEMENTS) {
   p9Conformance(`ram, ${placement}, over a socket`, async () => {
-    const { connect, address } = await sharedNode();
-    await using client = await connect();
+    await using client = await node.connect();
     const path = `/n/ram_${placement}/tree${++trees}`;
     await client.mkdir(path, 0o777);
     await client.wstat(path, { mode: (0x80000000 | 0o777) >>> 0 });
     return {
       aname: path,
-      connect: () => dial(address),
+      connect: () => dial(node.address),
       close() {},
     };
   });
 }
-
-Deno.test("the node of the conformance suite ends cleanly", async () => {
-  await node?.stop();
-  node = undefined;
-});

@@ -85,9 +85,10 @@ export class TestNode {
     return await this.#call({ op: "logs" });
   }
 
-  /** Has the node end, or its kernel die; answers its status. */
-  async end(how: "bye" | "die" = "bye"): Promise<number> {
-    this.#call({ op: how }).catch(() => {}); // no answer comes
+  /** Has the node end, or its kernel die, or kills it; answers its status. */
+  async end(how: "bye" | "die" | "kill" = "bye"): Promise<number> {
+    if (how === "kill") Deno.kill(this.pid, "SIGKILL");
+    else this.#call({ op: how }).catch(() => {}); // no answer comes
     const { code } = await this.status;
     await this.#stdin.close().catch(() => {}); // it has gone
     return code;
