@@ -29,19 +29,21 @@ export function allocBlocks(vol: Volume, goal: number, want: number): number {
   for (let i = 0; i < groups.count; i++) {
     const g = (home + i) % groups.count;
     if (groups.freeBlocks(g) === 0) continue;
-    const bit = findRun(vol, g, i === 0 ? goal - groups.firstBlock(g) : -1);
+    const bit = findRun(vol, g, i === 0 ? goal - groups.firstBlock(g) : -1, want);
     if (bit >= 0) return takeRun(vol, g, bit, want);
   }
   throw new Err("ENOSPC");
 }
 
-/** A free bit of the group: `goal` itself, else the start of a free byte after it, else any. -1 when there is none. */
-function findRun(vol: Volume, g: number, goal: number): number {
+/** A free bit: `goal`, else (for more than one block) the start of a free byte after it, else any; -1 for none. */
+function findRun(vol: Volume, g: number, goal: number, want: number): number {
   const bits = blockBitmap(vol, g).data, end = vol.groups.blocksIn(g);
   const hint = vol.blockHints[g];
   if (goal >= 0 && isFree(bits, goal)) return goal;
   const from = Math.max(goal, hint);
-  for (let byte = (from >> 3) + 1; byte < end >> 3; byte++) if (bits[byte] === 0) return byte * CHUNK_BITS;
+  for (let byte = (from >> 3) + 1; want > 1 && byte < end >> 3; byte++) {
+    if (bits[byte] === 0) return byte * CHUNK_BITS;
+  }
   let bit = nextFree(bits, hint, end);
   vol.blockHints[g] = bit < 0 ? end : bit;
   if (goal > bit && bit >= 0) {
@@ -61,6 +63,7 @@ function takeRun(vol: Volume, g: number, bit: number, want: number): number {
   vol.tx.save(bits, first, ((bit + count - 1) >> 3) - first + 1);
   vol.cache.mark(buf, true);
   for (let i = bit; i < bit + count; i++) bits[i >> 3] |= 1 << (i & 7);
+  vol.blockEnds[g] = bit + count < end ? bit + count : 0;
   countBlocks(vol, g, -count);
   vol.runCount = count;
   return start;

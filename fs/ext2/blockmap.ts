@@ -144,7 +144,7 @@ function goalFor(vol: Volume, inode: Inode, buf: Buf | null, index: number): num
   }
   if (buf) return buf.no + 1;
   const g = vol.groups.groupOfInode(inode.ino);
-  return vol.groups.firstBlock(g) + vol.blockHints[g];
+  return vol.groups.firstBlock(g) + vol.blockEnds[g];
 }
 
 function pointerAt(inode: Inode, buf: Buf | null, index: number): number {

@@ -42,6 +42,45 @@ export function mapExtent(vol: Volume, inode: Inode, lblk: number): void {
   }
 }
 
+/** Calls `add` with each run of blocks of the tree: its nodes, and what its leaves point to. */
+export function walkExtents(vol: Volume, inode: Inode, add: (start: number, count: number) => void): void {
+  const limit = { left: vol.sb.blocksCount };
+  walkNode(vol, inode, { view: inode.view, base: IN.block, bytes: 60, below: MAX_DEPTH + 1 }, add, limit);
+}
+
+function walkNode(
+  vol: Volume,
+  inode: Inode,
+  node: { view: DataView; base: number; bytes: number; below: number },
+  add: (start: number, count: number) => void,
+  limit: { left: number },
+): void {
+  const { view, base } = node;
+  const entries = view.getUint16(base + 2, true), most = view.getUint16(base + 4, true);
+  const depth = view.getUint16(base + 6, true);
+  if (view.getUint16(base, true) !== MAGIC || depth >= node.below || entries > most || sizeOf(most) > node.bytes) {
+    throw vol.damage(`inode ${inode.ino}: bad extent node`);
+  }
+  for (let i = 0; i < entries; i++) {
+    const at = base + sizeOf(i);
+    if (--limit.left < 0) throw vol.damage(`inode ${inode.ino}: has more blocks than the volume`);
+    if (depth === 0) {
+      const raw = view.getUint16(at + 4, true), length = raw > MAX_INIT_LENGTH ? raw - MAX_INIT_LENGTH : raw;
+      const start = view.getUint32(at + 8, true) + view.getUint16(at + 6, true) * HIGH;
+      if (!vol.groups.isDataRun(start, length)) {
+        throw vol.damage(`inode ${inode.ino}: extent at block ${start} is out of range`);
+      }
+      limit.left -= length;
+      add(start, length);
+    } else {
+      const child = view.getUint32(at + 4, true) + view.getUint16(at + 8, true) * HIGH;
+      const buf = childNode(vol, inode, child);
+      add(child, 1);
+      walkNode(vol, inode, { view: buf.view, base: 0, bytes: vol.blockSize, below: depth }, add, limit);
+    }
+  }
+}
+
 function mapLeaf(vol: Volume, inode: Inode, view: DataView, leaf: { at: number; lblk: number; bound: number }): void {
   const first = view.getUint32(leaf.at, true);
   let length = view.getUint16(leaf.at + 4, true);

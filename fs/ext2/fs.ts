@@ -17,6 +17,7 @@ import type { MaybePromise } from "../../core/p9/types.ts";
 import { decodeUtf8 } from "../../core/p9/utf8.ts";
 import type { BlockPort } from "../block_port.ts";
 import { mapRun } from "./blockmap.ts";
+import { Check, type Report } from "./check.ts";
 import { commit, markClean } from "./commit.ts";
 import { type Entry, list, lookup } from "./dir.ts";
 import { isFastSymlink, readFile, shrink, stamp, truncate, WRITE_STEP_BYTES, writeFile } from "./file.ts";
@@ -45,7 +46,7 @@ import { Volume, type VolumeOptions } from "./volume.ts";
 import { Journal, OverlayPort } from "./journal.ts";
 import { getXattr, listXattrs, setXattr } from "./xattr.ts";
 
-export type { Entry, Make, Time };
+export type { Entry, Make, Report, Time };
 
 /** What stat tells. */
 export interface Stat {
@@ -414,6 +415,19 @@ export class Ext2 {
     if (inode.links > 0 || inode.opens > 0 || vol.readOnly !== null || vol.batch.freedInodes.has(inode.ino)) return;
     if (inode.blocks === 0 && !inode.dirty) return;
     return chain(vol.change(() => release(vol, inode)), (done) => (done ? undefined : this.#reap(inode)));
+  }
+
+  /** Whether the volume is sound; a report, no repair. Reads all inodes and directories. */
+  check(): MaybePromise<Report> {
+    return this.#check(new Check(this.#vol));
+  }
+
+  #check(check: Check): MaybePromise<Report> {
+    for (;;) {
+      const done = this.#vol.read(() => check.step());
+      if (done instanceof Promise) return done.then((all) => all ? check.report : this.#check(check));
+      if (done) return check.report;
+    }
   }
 
   /** Brings everything to stable storage. */

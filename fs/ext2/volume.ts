@@ -91,7 +91,9 @@ export class Volume {
   readonly indexed = new Set<Inode>();
   /** Where the search for a free inode begins in each group. */
   readonly inodeHints: Int32Array;
+  /** The lowest bit that may be free in each group's block bitmap, and where the last allocation there ended. */
   readonly blockHints: Int32Array;
+  readonly blockEnds: Int32Array;
   nextGeneration = 1;
   /** Writes all changes to the disk; set by commit.ts's owner. */
   commit: () => Promise<void> | undefined = () => undefined;
@@ -117,6 +119,7 @@ export class Volume {
     this.reservedBlocks = getCount(sb, SB.reservedBlocksLo, SB.reservedBlocksHi);
     this.inodeHints = new Int32Array(sb.groupsCount);
     this.blockHints = new Int32Array(sb.groupsCount);
+    this.blockEnds = new Int32Array(sb.groupsCount);
   }
 
   get blockSize(): number {
