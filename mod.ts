@@ -20,6 +20,7 @@
 export { boot, type BootOptions } from "./cmd/boot.ts";
 export { Client, type ClientOptions, RemoteFile } from "./core/p9/mod.ts";
 export { Mnt, type MntOptions } from "./core/mnt.ts";
+export type { MntFile } from "./core/mnt_file.ts";
 export { dial, listen, type Listener } from "./core/host/transports.ts";
 export { Srv, type SrvOptions } from "./core/p9/srv.ts";
 export * from "./core/plugin/author.ts";

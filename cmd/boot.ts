@@ -30,8 +30,19 @@ examples:
 Only loopback and unix sockets are listened on. Ctrl-C stops it.
 `;
 
-/** What to boot; what is left out is as on the command line. */
-export type BootOptions = Partial<Omit<KernelArgs, "project">>;
+/** What to boot; what is left out is as on the command line, but for the console. */
+export interface BootOptions {
+  /** A folder of images/, or a path to one. */
+  image?: string;
+  /** Dial strings, besides the image's. */
+  listen?: string[];
+  /** The unix socket; by default one in the runtime directory. */
+  socket?: string;
+  /** A shell on standard input and output. */
+  console?: boolean;
+  /** Prints where it listens, and nothing else. */
+  quiet?: boolean;
+}
 
 /**
  * Boots an image in this process. The calling thread has to be the main one, and becomes the warden: it is locked, and

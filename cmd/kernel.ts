@@ -9,18 +9,14 @@ import { hostClock } from "../core/host/clock.ts";
 import { Node, type NodeEvents } from "../core/host/node.ts";
 import { Warden } from "../core/host/spawn.ts";
 import { toErr } from "../core/err.ts";
+import type { BootOptions } from "./boot.ts";
 import { banner, greeting, planLine } from "./banner.ts";
 import { Shell } from "./sh.ts";
 
 /** What boot.ts hands over. */
-export interface KernelArgs {
+export interface KernelArgs extends Required<Omit<BootOptions, "socket">>, Pick<BootOptions, "socket"> {
+  /** The folder that holds core/ and plugins/: a file: URL that ends with a slash. */
   project: string;
-  image: string;
-  listen: string[];
-  /** The unix socket; by default one in the runtime directory. */
-  socket?: string;
-  console: boolean;
-  quiet: boolean;
 }
 
 /** Exit status for what could not be booted: EX_CONFIG of sysexits(3). */

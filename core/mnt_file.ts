@@ -16,19 +16,22 @@ export interface MntRoot {
   readonly aname: string;
 }
 
+/** A file of the server, as its Chan carries it. */
 export class MntFile {
   /** NOFID once it is clunked or removed. */
   fid: number;
+  /** @internal */
   readonly root: MntRoot;
   /** Bytes of one message, once it is open. */
   iounit = 0;
   /** Whether its parts may be asked for in any order, once that is known. */
   plain: boolean | undefined;
-  /** The listing under way. */
+  /** The listing under way. @internal */
   dir: MntDir | null = null;
   #up: MntFile | null;
   #names: readonly string[];
 
+  /** @internal */
   constructor(fid: number, root: MntRoot, up: MntFile | null, names: readonly string[]) {
     this.fid = fid;
     this.root = root;

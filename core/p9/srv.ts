@@ -72,9 +72,11 @@ export class Srv {
   readonly clock: Clock | undefined;
   readonly user: (uname: string, nuname: number) => User;
   readonly log: (text: string) => void;
-  readonly locks = new LockTable();
+  /** @internal */
+  readonly locks: LockTable = new LockTable();
   readonly pool: BufferPool;
-  readonly sessions = new Set<Session>();
+  /** @internal */
+  readonly sessions: Set<Session> = new Set();
   readonly stats: SrvStats = {
     connections: 0,
     requests: 0,
