@@ -1,8 +1,9 @@
 /**
  * Clients that die, babble, stall or flood, against a running server over TCP; a well-behaved client works beside them.
  *
- * After each the good client goes on, and the server's descriptors are as many as before; after all of it, three
- * times, its memory stays: the first two rounds grow the heap to what such a load takes. Written by hand (raw9p.ts), so it trusts nothing of ring9's.
+ * After each the good client goes on, and the server's descriptors are as many as before. All of it is done three
+ * times: two rounds grow the heap to what such a load takes, and the third must leave it there. Written by hand
+ * (raw9p.ts), so it trusts nothing of ring9's.
  *
  * Needs: nothing but Linux's /proc. `SEED=n` replays the random part.
  */
