@@ -2,10 +2,12 @@
  * ring9: a microkernel in user space that serves Plan 9 file trees. Re-exports only.
  *
  * @example Use another system's files
- * ```ts no-eval
+ * ```ts
  * import { Client, dial } from "ring9";
- * await using client = await Client.connect(await dial("tcp!127.0.0.1!5640"), { uname: "glenda" });
- * for (const dir of await client.list("/dev")) console.log(dir.name);
+ * async function devices(address = "tcp!127.0.0.1!5640"): Promise<string[]> {
+ *   await using client = await Client.connect(await dial(address), { uname: "glenda" });
+ *   return (await client.list("/dev")).map((dir) => dir.name);
+ * }
  * ```
  *
  * @example A plugin

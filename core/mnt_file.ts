@@ -26,7 +26,10 @@ export class MntFile {
   iounit = 0;
   /** Whether its parts may be asked for in any order, once that is known. */
   plain: boolean | undefined;
-  /** The listing under way. @internal */
+  /**
+   * The listing under way.
+   * @internal
+   */
   dir: MntDir | null = null;
   #up: MntFile | null;
   #names: readonly string[];

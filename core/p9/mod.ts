@@ -5,18 +5,21 @@
  * the host (core/host/transports.ts). Depends on nothing of the rest of ring9.
  *
  * @example A client
- * ```ts no-eval
+ * ```ts
  * import { Client, dial } from "deno-9p";
- * await using client = await Client.connect(await dial("tcp!127.0.0.1!5640"), { uname: "glenda" });
- * console.log(await client.readText("/dev/sysname"));
+ * async function sysname(address = "tcp!127.0.0.1!5640"): Promise<string> {
+ *   await using client = await Client.connect(await dial(address), { uname: "glenda" });
+ *   return await client.readText("/dev/sysname");
+ * }
  * ```
  *
  * @example A server
- * ```ts no-eval
+ * ```ts
  * import { type Dev, listen, Srv } from "deno-9p";
- * declare const dev: Dev;
- * const srv = new Srv(dev);
- * for await (const transport of await listen("tcp!127.0.0.1!5640")) srv.serve(transport);
+ * async function share(dev: Dev): Promise<void> {
+ *   const srv = new Srv(dev);
+ *   for await (const transport of await listen("tcp!127.0.0.1!5640")) srv.serve(transport);
+ * }
  * ```
  *
  * @module
