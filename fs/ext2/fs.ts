@@ -16,76 +16,22 @@ import { Err } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 import { decodeUtf8 } from "../../core/p9/utf8.ts";
 import type { BlockPort } from "../block_port.ts";
+import { checkSet, resize, type SetAttr, setAttributes, type Stat, statOf, targetOf } from "./attr.ts";
 import { mapRun } from "./blockmap.ts";
 import { Check, type Report } from "./check.ts";
 import { commit, markClean } from "./commit.ts";
 import { type Entry, list, lookup } from "./dir.ts";
-import { isFastSymlink, readFile, shrink, stamp, truncate, WRITE_STEP_BYTES, writeFile } from "./file.ts";
+import { readFile, shrink, stamp, WRITE_STEP_BYTES, writeFile } from "./file.ts";
 import { loadGroups } from "./group.ts";
-import { inlineData } from "./inline.ts";
-import { ATIME, CRTIME, CTIME, type Inode, MTIME, type Time } from "./inode.ts";
-import {
-  COMPAT,
-  FAST_SYMLINK_BYTES,
-  FL_APPEND,
-  FL_IMMUTABLE,
-  FL_USER_SETTABLE,
-  IN,
-  INCOMPAT,
-  ROOT_INO,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFMT,
-  SB,
-  SUPER_OFFSET,
-  VALID_FS,
-} from "./layout.ts";
+import { CRTIME, type Inode, type Time } from "./inode.ts";
+import { Journal, OverlayPort } from "./journal.ts";
+import { COMPAT, FL_APPEND, FL_IMMUTABLE, INCOMPAT, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
 import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
 import { parseSuperblock, whyReadOnly } from "./superblock.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
-import { Journal, OverlayPort } from "./journal.ts";
 import { getXattr, listXattrs, setXattr } from "./xattr.ts";
 
-export type { Entry, Make, Report, Time };
-
-/** What stat tells. */
-export interface Stat {
-  ino: number;
-  /** st_mode: type and permissions. */
-  mode: number;
-  links: number;
-  uid: number;
-  gid: number;
-  /** Bytes. */
-  size: number;
-  /** Units of 512 bytes in use. */
-  blocks: number;
-  /** Inode flags (immutable, append only ...), as chattr(1) sets them. */
-  flags: number;
-  generation: number;
-  /** Of a device. */
-  major: number;
-  minor: number;
-  atime: number;
-  atimeNsec: number;
-  mtime: number;
-  mtimeNsec: number;
-  ctime: number;
-  ctimeNsec: number;
-}
-
-/** What `setattr` changes; what is not there stays. */
-export interface SetAttr {
-  /** Permissions; the type stays. */
-  mode?: number;
-  uid?: number;
-  gid?: number;
-  size?: number;
-  atime?: Time;
-  mtime?: Time;
-  /** Those of FL_USER_SETTABLE. */
-  flags?: number;
-}
+export type { Entry, Make, Report, SetAttr, Stat, Time };
 
 /** What statfs tells. */
 export interface Usage {
@@ -199,30 +145,7 @@ export class Ext2 {
   }
 
   stat(ino: number): MaybePromise<Stat> {
-    return this.#vol.read(() => this.#stat(this.#vol.inode(ino)));
-  }
-
-  #stat(inode: Inode): Stat {
-    const device = deviceOf(inode);
-    return {
-      ino: inode.ino,
-      mode: inode.mode,
-      links: inode.links,
-      uid: inode.uid,
-      gid: inode.gid,
-      size: inode.size,
-      blocks: inode.hasHugeBlocks ? inode.blocks * (this.#vol.blockSize / 512) : inode.blocks,
-      flags: inode.flags,
-      generation: inode.generation,
-      major: device.major,
-      minor: device.minor,
-      atime: inode.seconds(ATIME),
-      atimeNsec: inode.nanoseconds(ATIME),
-      mtime: inode.seconds(MTIME),
-      mtimeNsec: inode.nanoseconds(MTIME),
-      ctime: inode.seconds(CTIME),
-      ctimeNsec: inode.nanoseconds(CTIME),
-    };
+    return this.#vol.read(() => statOf(this.#vol, this.#vol.inode(ino)));
   }
 
   /** When the file was made, where the inode is large enough to know: else 0. */
@@ -413,7 +336,6 @@ export class Ext2 {
   #reap(inode: Inode): MaybePromise<void> {
     const vol = this.#vol;
     if (inode.links > 0 || inode.opens > 0 || vol.readOnly !== null || vol.batch.freedInodes.has(inode.ino)) return;
-    if (inode.blocks === 0 && !inode.dirty) return;
     return chain(vol.change(() => release(vol, inode)), (done) => (done ? undefined : this.#reap(inode)));
   }
 
@@ -480,51 +402,4 @@ function openVolume(port: BlockPort, options: VolumeOptions): MaybePromise<Volum
       return new Volume(port, sb, groups, why, options);
     });
   });
-}
-
-function checkSet(inode: Inode, set: SetAttr): void {
-  if (inode.flags & FL_IMMUTABLE) throw new Err("EPERM");
-  if ((inode.flags & FL_APPEND) && (set.size !== undefined || set.mode !== undefined || set.uid !== undefined)) {
-    throw new Err("EPERM");
-  }
-}
-
-function setAttributes(vol: Volume, inode: Inode, set: SetAttr): void {
-  if (set.mode !== undefined) inode.mode = (inode.mode & S_IFMT) | (set.mode & 0o7777);
-  if (set.uid !== undefined) inode.uid = set.uid;
-  if (set.gid !== undefined) inode.gid = set.gid;
-  if (set.flags !== undefined) inode.flags = (inode.flags & ~FL_USER_SETTABLE) | (set.flags & FL_USER_SETTABLE);
-  stamp(vol, inode, false);
-  if (set.atime) inode.setTime(ATIME, set.atime.sec, set.atime.nsec);
-  if (set.mtime) inode.setTime(MTIME, set.mtime.sec, set.mtime.nsec);
-}
-
-function resize(vol: Volume, inode: Inode, size: number): boolean {
-  if (inode.isDir) throw new Err("EISDIR");
-  if (!inode.isFile || size < 0) throw new Err("EINVAL");
-  return truncate(vol, inode, size);
-}
-
-/** Device numbers: the old form in the first word, else the new one in the second. */
-function deviceOf(inode: Inode): { major: number; minor: number } {
-  const type = inode.mode & S_IFMT;
-  if (type !== S_IFBLK && type !== S_IFCHR) return { major: 0, minor: 0 };
-  const old = inode.pointer(0), word = inode.pointer(1);
-  if (old !== 0) return { major: (old >>> 8) & 0xff, minor: old & 0xff };
-  return { major: (word >>> 8) & 0xfff, minor: (word & 0xff) | ((word >>> 12) & 0xfff00) };
-}
-
-function targetOf(vol: Volume, inode: Inode): string {
-  const size = inode.size;
-  if (isFastSymlink(vol, inode)) return decodeUtf8(inode.raw, IN.block, size);
-  if (inode.hasInlineData) {
-    const data = inlineData(vol, inode);
-    return decodeUtf8(data, 0, Math.min(size, data.length));
-  }
-  if (size === 0 || size > vol.blockSize || (inode.blocks === 0 && size >= FAST_SYMLINK_BYTES)) {
-    throw vol.damage(`symlink ${inode.ino}: size ${size}`);
-  }
-  mapRun(vol, inode, 0, 1);
-  if (vol.runBlock === 0) throw vol.damage(`symlink ${inode.ino} has no block`);
-  return decodeUtf8(vol.cache.get(vol.runBlock).data, 0, size);
 }

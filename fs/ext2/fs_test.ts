@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Err } from "../../core/err.ts";
 import { MemoryPort } from "../block_port.ts";
-import { assertClean, newVolume, Random, testClock } from "./ext2_fixture.ts";
+import { assertClean, newVolume, Random, SlowPort, testClock } from "./ext2_fixture.ts";
 import { interop, program } from "../../tests/skip.ts";
 import { Ext2 } from "./fs.ts";
 import { COMPAT, FL_APPEND, FL_IMMUTABLE, INCOMPAT, RO_COMPAT, S_IFDIR, S_IFREG, SB, SUPER_OFFSET } from "./layout.ts";
@@ -64,6 +64,42 @@ interop("a file without a name lives until it is released, and leaves a clean vo
   assert.deepEqual(fs.statfs(), before);
   fs.close();
   assertClean(port.bytes(), "after the release");
+});
+
+interop("an empty file without a name is given back, too, also when a commit came between", e2fsck, () => {
+  const port = newVolume({ size: 1 << 20 }), fs = open(port), before = fs.statfs();
+  for (const synced of [false, true]) {
+    const ino = fs.make(fs.root, "gone", FILE) as number;
+    if (synced) fs.sync();
+    fs.hold(ino);
+    fs.unlink(fs.root, "gone");
+    if (synced) fs.sync();
+    fs.release(ino);
+    assert.deepEqual(fs.statfs(), before);
+  }
+  fs.close();
+  assertClean(port.bytes(), "after both");
+});
+
+interop("operations that overlap on a slow disk are each whole, and the volume clean", e2fsck, async () => {
+  const memory = newVolume({ size: 4 << 20 }), port = new SlowPort(memory), random = new Random(4);
+  const fs = await Ext2.open(port, { now: testClock(), cacheBytes: 1 << 17 });
+  const dirs = await Promise.all([0, 1, 2, 3].map((i) => fs.make(fs.root, `dir${i}`, DIR)));
+  const one = async (i: number) => {
+    const dir = dirs[random.below(4)], to = dirs[random.below(4)], bytes = new Uint8Array(5000).fill(i);
+    const ino = await fs.make(dir, `f${i}`, FILE);
+    for (let at = 0; at < 20_000; at += 5000) await fs.write(ino, bytes, at);
+    if (i % 3 === 0) await fs.rename({ dir, name: `f${i}`, toDir: to, toName: `g${i}` });
+    if (i % 5 === 0) await fs.sync();
+    const got = new Uint8Array(20_000);
+    assert.equal(await fs.read(ino, got, 0), 20_000);
+    assert.ok(got.every((b) => b === (i & 255)));
+    if (i % 2 === 0) await fs.unlink(i % 3 === 0 ? to : dir, i % 3 === 0 ? `g${i}` : `f${i}`);
+  };
+  await Promise.all(Array.from({ length: 120 }, (_, i) => one(i)));
+  assert.deepEqual((await fs.check()).problems, []);
+  await fs.close();
+  assertClean(memory.bytes(), "after all");
 });
 
 interop("the orphans that another driver left are given back when a volume is opened", e2fsck, () => {

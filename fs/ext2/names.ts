@@ -9,7 +9,7 @@
 
 import { Err } from "../../core/err.ts";
 import { encodeUtf8, utf8Length } from "../../core/p9/utf8.ts";
-import { allocInode, freeInode } from "./alloc.ts";
+import { allocInode, freeInode, inodeInUse } from "./alloc.ts";
 import { allocRun } from "./blockmap.ts";
 import {
   addEntry,
@@ -250,7 +250,7 @@ function bury(vol: Volume, inode: Inode): void {
 /** One step of giving a dead file back; true when it is gone. */
 export function release(vol: Volume, inode: Inode): boolean {
   const isDir = inode.isDir;
-  if (inode.mode === 0 || vol.batch.freedInodes.has(inode.ino)) return true;
+  if (!inodeInUse(vol, inode.ino) || vol.batch.freedInodes.has(inode.ino)) return true;
   if (!releaseStep(vol, inode)) return false;
   vol.tx.after(() => dropIndex(vol, inode));
   freeInode(vol, inode.ino, isDir);

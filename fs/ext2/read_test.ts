@@ -19,7 +19,7 @@ function fill(root: string): void {
   }
   Deno.mkdirSync(`${root}/dir/deep/er`, { recursive: true });
   Deno.mkdirSync(`${root}/many`);
-  for (let i = 0; i < 300; i++) put(`many/${i}-${"n".repeat(i % 200)}`, Uint8Array.of(i & 255));
+  for (let i = 0; i < 120; i++) put(`many/${i}-${"n".repeat(i % 200)}`, Uint8Array.of(i & 255));
   put("dir/deep/er/été ☃", new TextEncoder().encode("snow"));
   put("x".repeat(255), Uint8Array.of(1));
   const holes = Deno.openSync(`${root}/holes`, { write: true, create: true });
@@ -46,7 +46,7 @@ const MATRIX: [string, number][] = [
   ["-t ext2 -b 1024 -O meta_bg,^resize_inode -g 512 -N 2000", 16],
   ["-t ext2 -b 4096 -O sparse_super2 -E num_backup_sb=2", 16],
   ["-t ext2 -b 8192", 32],
-  ["-t ext2 -b 65536", 64],
+  ["-t ext2 -b 65536", 40],
   ["-t ext3 -b 1024", 24],
   ["-t ext4 -b 1024", 24],
   ["-t ext4 -b 4096 -O 64bit,metadata_csum,flex_bg -E lazy_itable_init=1", 32],
