@@ -10,8 +10,8 @@
  */
 
 import { type Budget, DEFAULT_BUDGET, type Doorbell } from "../ring/doorbell.ts";
-import { revokeRing } from "../ring/spsc.ts";
-import { type PortRef, ringPair, type RingTransport, ringTransport } from "../ring/transport.ts";
+import type { RingMatrix } from "../ring/matrix.ts";
+import { type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
 import {
@@ -40,6 +40,9 @@ const KILL_MS = 2_000;
 const GONE_LOOK_MS = 2, GONE_LOOKS = 250;
 /** The error that Deno reports for a full heap. */
 const OUT_OF_MEMORY = "ERR_WORKER_OUT_OF_MEMORY";
+
+/** The kernel's row in the matrix of rings. */
+export const KERNEL = "kernel";
 
 /** What is asked of an isolate. */
 export interface IsolateSpec extends PluginSpec {
@@ -82,8 +85,10 @@ export interface IsolateHost {
   readonly clock: Clock;
   readonly watch: Watch;
   readonly modules: ModuleServer;
-  /** The kernel's own doorbell, if it has one for all its rings. */
-  readonly doorbell?: Doorbell;
+  /** The rings of all isolates; the kernel's row is KERNEL. */
+  readonly rings: RingMatrix;
+  /** The kernel's, for all of its rings. */
+  readonly doorbell: Doorbell;
   /** Which walls the warden's thread has. */
   readonly confinement: string;
   toWarden(message: ToWarden, transfer?: MessagePort[]): void;
@@ -102,7 +107,8 @@ export class Isolate implements Hosted {
 
   readonly #host: IsolateHost;
   readonly #spec: IsolateSpec;
-  readonly #port: PortRef;
+  /** Its row in the matrix of rings. */
+  readonly #row: string;
   readonly #beat = new Int32Array(new SharedArrayBuffer(4));
   readonly #asked = new Int32Array(new SharedArrayBuffer(4));
   readonly #control = new MessageChannel();
@@ -122,14 +128,11 @@ export class Isolate implements Hosted {
     this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB`;
     this.#spec = spec;
     this.#host = host;
-    const [mine, theirs] = ringPair({
-      a: { name: "kernel", owner: { id: 1, cpu: onlyCpu() }, bell: host.doorbell?.ref },
-      b: { name: spec.name, owner: { id: host.id, cpu: spec.cpu ?? onlyCpu() } },
-      bytes: spec.ringBytes,
-    });
-    this.#port = mine;
-    const { doorbell, clock } = host;
-    this.transport = ringTransport(mine, { doorbell, budget: spec.budget, turn, monotonic: () => clock.monotonic() });
+    // Two generations of a plugin run side by side while it is reloaded.
+    this.#row = `${spec.name}.${host.id}`;
+    host.rings.join(this.#row, spec.cpu ?? onlyCpu());
+    const [mine, theirs] = host.rings.connect(KERNEL, this.#row, spec.ringBytes);
+    this.transport = ringTransport(mine, { doorbell: host.doorbell });
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
     this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
@@ -275,9 +278,8 @@ export class Isolate implements Hosted {
     this.#unwatch();
     this.#why ??= { reason: "gone", text: "it ended without a word" };
     this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));
-    revokeRing(this.#port.in);
-    revokeRing(this.#port.out);
     this.transport.close();
+    this.#host.rings.leave(this.#row, { gone: true });
     this.#control.port1.close();
     this.#modules.port1.close();
     if (!await this.#threadGone()) this.#spec.log(`${this.name}: its thread ${this.pid} does not end`);
@@ -293,14 +295,10 @@ export class Isolate implements Hosted {
   }
 }
 
-/** The CPU, when the process has but one: then waiting awake keeps the other side from running. */
-function onlyCpu(): number | undefined {
-  try {
-    const cpus = allowedCpus();
-    return cpus.length === 1 ? cpus[0] : undefined;
-  } catch {
-    return undefined; // neither FFI nor /proc: nobody can tell
-  }
+/** The CPU, when the process has but one: then waiting awake keeps the other side from running. Else -1. */
+export function onlyCpu(): number {
+  const cpus = allowedCpus();
+  return cpus.length === 1 ? cpus[0] : -1;
 }
 
 let prologueUrl: string | undefined;

@@ -77,6 +77,7 @@ export class Node {
       log: (text) => kernel.log.print(text),
     });
     kernel.stats.set("9p", () => ({ ...this.srv.stats, sessions: this.srv.sessions.size }));
+    kernel.reports.set("rings", () => this.#warden.rings.text());
     kernel.reports.set("queues", () => this.queues.status() + this.queues.stats());
   }
 

@@ -5,21 +5,21 @@
  * processes from here, since the warden may not start any.
  */
 
-import type { Doorbell } from "../ring/doorbell.ts";
+import { Doorbell } from "../ring/doorbell.ts";
+import { RingMatrix } from "../ring/matrix.ts";
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
 import { hostClock } from "./clock.ts";
 import { DEFAULT_HOST_LIMITS, type Limits, Watch } from "./hosted.ts";
-import { Isolate, type IsolateSpec } from "./isolate.ts";
+import { Isolate, type IsolateSpec, KERNEL, onlyCpu } from "./isolate.ts";
 import type { LockReport } from "./lockdown.ts";
 import { ModuleServer } from "./modules.ts";
 import { PluginProcess, type ProcessSpec } from "./process.ts";
+import { turn } from "./turn.ts";
 import type { FromWarden, KernelInit, KernelLocked, ToWarden } from "./warden.ts";
 
 /** What a Warden is made with. */
 export interface WardenOptions {
-  /** The kernel's doorbell for all its rings; without one each ring has its own. */
-  doorbell?: Doorbell;
   clock?: Clock;
   /** The folder that holds core/. */
   project?: URL;
@@ -38,7 +38,9 @@ export class Warden {
   readonly #port: MessagePort;
   readonly #clock: Clock;
   readonly #watch: Watch;
-  readonly #doorbell: Doorbell | undefined;
+  /** The rings between isolates. */
+  readonly rings = new RingMatrix();
+  readonly #doorbell: Doorbell;
   readonly #isolates = new Map<number, Isolate>();
   readonly #processes = new Set<PluginProcess>();
   #lastId = 1; // the kernel's own
@@ -48,7 +50,8 @@ export class Warden {
     this.locked = locked;
     this.modules = new ModuleServer(options.project);
     this.#clock = options.clock ?? hostClock;
-    this.#doorbell = options.doorbell;
+    const { bell } = this.rings.join(KERNEL, onlyCpu());
+    this.#doorbell = new Doorbell(bell, { turn, monotonic: () => this.#clock.monotonic() });
     this.#watch = new Watch(this.#clock);
     this.#port = port;
     port.onmessage = ({ data }: MessageEvent<FromWarden>) => this.#fromWarden(data);
@@ -80,6 +83,7 @@ export class Warden {
       clock: this.#clock,
       watch: this.#watch,
       modules: this.modules,
+      rings: this.rings,
       doorbell: this.#doorbell,
       confinement: walls.filter(Boolean).join(", ") || "unconfined",
       toWarden: (message, transfer) => this.#tell(message, transfer),
