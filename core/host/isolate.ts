@@ -27,6 +27,7 @@ import {
   within,
 } from "./hosted.ts";
 import type { Served } from "./module_hooks.ts";
+import { libc } from "./libc.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
 import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
 import { turn } from "./turn.ts";
@@ -295,8 +296,9 @@ export class Isolate implements Hosted {
   }
 }
 
-/** The CPU, when the process has but one: then waiting awake keeps the other side from running. Else -1. */
+/** The CPU, when the process has but one: then waiting awake keeps the other side from running. Else, or without FFI, -1. */
 export function onlyCpu(): number {
+  if (!libc()) return -1;
   const cpus = allowedCpus();
   return cpus.length === 1 ? cpus[0] : -1;
 }
