@@ -94,6 +94,7 @@ export class BlockCache {
   /** The block as it will be once the caller has filled all of it: zeros, without a read. */
   blank(no: number): Buf {
     const old = this.#bufs.get(no);
+    this.#loading.delete(no);
     if (old) {
       old.data.fill(0);
       old.checked = false;
@@ -121,6 +122,7 @@ export class BlockCache {
 
   /** Forgets a block, changed or not: it was freed, or its making was undone. */
   drop(no: number): void {
+    this.#loading.delete(no);
     const buf = this.#bufs.get(no);
     if (!buf) return;
     if (buf.dirty) this.clean(buf);
@@ -130,7 +132,7 @@ export class BlockCache {
   /** Sees that `count` blocks from `no` are here, in as few reads as may be; throws Miss when that takes time. */
   prefetch(no: number, count: number): void {
     const most = Math.max(1, Math.floor(READ_AHEAD_BYTES / this.blockSize));
-    let pending: Promise<unknown> | undefined;
+    const pending: Promise<void>[] = [];
     for (let at = no; at < no + count;) {
       if (this.#bufs.has(at) || this.#loading.has(at)) {
         at++;
@@ -138,10 +140,11 @@ export class BlockCache {
       }
       let run = 1;
       while (run < most && at + run < no + count && !this.#bufs.has(at + run) && !this.#loading.has(at + run)) run++;
-      pending = this.#loadRun(at, run) ?? pending;
+      const load = this.#loadRun(at, run);
+      if (load) pending.push(load);
       at += run;
     }
-    if (pending) throw new Miss(pending);
+    if (pending.length > 0) throw new Miss(Promise.all(pending));
   }
 
   /** Brings the cache back under its limit. Only between operations. */
@@ -220,6 +223,7 @@ export class BlockCache {
     const done = pending.then(
       () => {
         for (let i = 0; i < count; i++) {
+          if (this.#loading.get(no + i) !== done) continue;
           this.#loading.delete(no + i);
           if (!this.#bufs.has(no + i)) this.#insert(no + i, count === 1 ? data : data.slice(i * size, (i + 1) * size));
         }

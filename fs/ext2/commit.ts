@@ -42,6 +42,7 @@ interface Change {
 /** Takes everything changed so far to the disk and flushes it. A promise where the port takes its time. */
 export function commit(vol: Volume): Promise<void> | undefined {
   if (vol.committing) return vol.committing.then(() => commit(vol));
+  if (vol.failed) throw vol.failed;
   if (vol.dirtyInodes.size === 0 && vol.cache.dirty.size === 0 && vol.groups.dirty.size === 0 && !vol.superDirty) {
     return;
   }
@@ -91,6 +92,7 @@ function writeFailed(vol: Volume, thrown: unknown): Err {
   const err = toErr(thrown);
   vol.readOnly ??= `writing to the disk failed: ${err.message}`;
   vol.damaged = true;
+  vol.failed = err;
   return err;
 }
 

@@ -397,6 +397,9 @@ function openVolume(port: BlockPort, options: VolumeOptions): MaybePromise<Volum
     const raw = head.slice(SUPER_OFFSET, 2 * SUPER_OFFSET);
     if (raw.length < SUPER_OFFSET) throw new Err("EINVAL", "no ext2 file system here");
     const sb = parseSuperblock(raw, port.size);
+    if (sb.blockSize % port.sectorBytes !== 0) {
+      throw new Err("EOPNOTSUPP", `ext2: blocks of ${sb.blockSize} bytes on sectors of ${port.sectorBytes}`);
+    }
     return chain(loadGroups(sb, port), (groups) => {
       const why = options.readOnly ? "opened so" : whyReadOnly(sb) ?? (port.readOnly ? "the disk is read only" : null);
       return new Volume(port, sb, groups, why, options);

@@ -264,6 +264,8 @@ Deno.test("a read that fails is an EIO that changes nothing; a commit that fails
   assert.throws(() => later.sync(), code("EIO"));
   assert.match(later.whyReadOnly!, /does not answer/);
   assert.throws(() => later.make(later.root, "third", FILE), code("EROFS"));
+  port.failWrites = false;
+  assert.throws(() => later.sync(), code("EIO"), "half a commit is not gone on with");
   assert.ok(later.lookup(later.root, "other"), "reading goes on");
 });
 

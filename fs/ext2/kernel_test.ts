@@ -4,9 +4,19 @@ import assert from "node:assert/strict";
 import { device, interop, program, root } from "../../tests/skip.ts";
 import { MemoryPort } from "../block_port.ts";
 import { decodeUtf8 } from "../../core/p9/utf8.ts";
-import { assertClean, newVolume, Random, run, SlowPort, testClock, withImage, Workload } from "./ext2_fixture.ts";
+import {
+  assertClean,
+  LogPort,
+  newVolume,
+  Random,
+  run,
+  SlowPort,
+  testClock,
+  withImage,
+  Workload,
+} from "./ext2_fixture.ts";
 import { Ext2 } from "./fs.ts";
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from "./layout.ts";
+import { FL_INDEX, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from "./layout.ts";
 
 const needs = [root, device("/dev/loop-control"), program("unshare"), program("mke2fs"), program("python3")];
 
@@ -108,6 +118,32 @@ for (
     });
   });
 }
+
+interop("a hash tree of the kernel's loses its flag when we add to it, safely at every write", { needs }, async () => {
+  await withImageAsync(8 << 20, async (path) => {
+    assert.equal(run("mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-O", "dir_index", path).code, 0);
+    mounted(path, "mkdir tree; for i in $(seq 400); do : > tree/name_of_file_$i; done", "ext4");
+    const before = MemoryPort.from(Deno.readFileSync(path)), port = LogPort.over(before, 1024);
+    const fs = await Ext2.open(port, { now: testClock() }), tree = await fs.lookup(fs.root, "tree");
+    assert.ok((await fs.stat(tree)).flags & FL_INDEX, "the kernel made a hash tree");
+    await fs.unlink(tree, "name_of_file_7");
+    assert.ok((await fs.stat(tree)).flags & FL_INDEX, "a removal leaves it right");
+    for (let i = 0; i < 60; i++) await fs.make(tree, `new${i}`, { mode: S_IFREG | 0o644, uid: 0, gid: 0 });
+    await fs.rename({ dir: tree, name: "name_of_file_9", toDir: tree, toName: "renamed" });
+    assert.equal((await fs.stat(tree)).flags & FL_INDEX, 0);
+    await fs.close();
+    assertClean(port.bytes(), "after all");
+    const bytes = before.bytes(), step = Math.ceil(port.log.length / 12);
+    port.log.forEach((entry, i) => {
+      if (entry) bytes.set(entry.data, entry.offset);
+      if (i % step !== 0) return;
+      withImage(bytes, (cut) => {
+        const { code, text } = run("e2fsck", "-p", "-f", cut);
+        assert.ok(code < 4, `cut at ${i} of ${port.log.length}: ${text}`);
+      });
+    });
+  });
+});
 
 for (const [blockSize, inodeSize] of [[1024, 128], [4096, 256]]) {
   interop(

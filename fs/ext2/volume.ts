@@ -78,6 +78,8 @@ export class Volume {
   damaged = false;
   /** Counts of damage found, for whoever reports it. */
   damageCount = 0;
+  /** Why no commit can be trusted any more: writing failed in the middle of one. */
+  failed: Err | null = null;
   /** The commit that runs, on a port that takes its time. */
   committing: Promise<void> | undefined;
   /** The user of the operation that runs may take reserved blocks. */
