@@ -53,10 +53,13 @@ export class Fid {
 /** The fids of one session. */
 export class FidTable {
   readonly #fids = new Map<number, Fid>();
-  readonly #limit: number;
+  readonly #limits: { fids: number; allFids: number };
+  /** Those of all tables of the server. */
+  readonly #all: { count: number };
 
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(limits: { fids: number; allFids: number }, all: { count: number }) {
+    this.#limits = limits;
+    this.#all = all;
   }
 
   get size(): number {
@@ -72,6 +75,7 @@ export class FidTable {
     this.checkFree(id);
     const fid = new Fid(id, chan);
     this.#fids.set(id, fid);
+    this.#all.count++;
     return fid;
   }
 
@@ -79,18 +83,23 @@ export class FidTable {
   checkFree(id: number): void {
     if (id === NOFID) throw new Err("EBADF", "NOFID is no fid");
     if (this.#fids.has(id)) throw new Err("EBADF", "fid already in use");
-    if (this.#fids.size >= this.#limit) throw new Err("EMFILE", `too many fids on this connection (${this.#limit})`);
+    const { fids, allFids } = this.#limits;
+    if (this.#fids.size >= fids) throw new Err("EMFILE", `too many fids on this connection (${fids})`);
+    if (this.#all.count >= allFids) throw new Err("ENFILE", `too many fids on all connections (${allFids})`);
   }
 
   /** Takes `fid` out, if it is still the one of that number. */
   delete(fid: Fid): void {
-    if (this.#fids.get(fid.id) === fid) this.#fids.delete(fid.id);
+    if (this.#fids.get(fid.id) !== fid) return;
+    this.#fids.delete(fid.id);
+    this.#all.count--;
   }
 
   /** Takes all out. */
   drain(): Fid[] {
     const all = [...this.#fids.values()];
     this.#fids.clear();
+    this.#all.count -= all.length;
     return all;
   }
 }

@@ -62,7 +62,7 @@ export class Session {
     this.srv = srv;
     this.remote = transport.remote;
     this.#transport = transport;
-    this.fids = new FidTable(srv.limits.fids);
+    this.fids = new FidTable(srv.limits, srv.fids);
     this.output = new Output(transport, srv.pool);
     this.#input = new Input(transport, srv.limits.msize);
     this.#ops = new Ops(this);

@@ -19,8 +19,10 @@ import { MAX_MSIZE, NONUNAME } from "./types.ts";
 export interface SrvLimits {
   /** The largest message, bytes. */
   msize: number;
-  /** Fids of one connection. */
+  /** Fids of one connection. Linux with cache=loose keeps one for each file that it has cached. */
   fids: number;
+  /** Fids of all connections. */
+  allFids: number;
   /** Requests of one connection that have not been answered. */
   inFlight: number;
   /** Connections at a time. */
@@ -34,7 +36,8 @@ export interface SrvLimits {
 /** The limits that hold when nothing else is said. */
 export const DEFAULT_LIMITS: SrvLimits = {
   msize: MAX_MSIZE,
-  fids: 4096,
+  fids: 65_536,
+  allFids: 262_144,
   inFlight: 1024,
   connections: 1024,
   handshakeMs: 10_000,

@@ -269,6 +269,24 @@ Deno.test("a Dev that answers more than it was asked for is an error, not an ove
   await peer.ended;
 });
 
+Deno.test("fids have a limit, on a connection and on all, and a refused one leaves the others alone", async () => {
+  const { srv, peer } = await setUp({ limits: { fids: 20, allFids: 30 } });
+  const clone = (tag: number, newfid: number): Tmsg => ({ type: m.Twalk, tag, fid: 0, newfid, names: [] });
+  for (let fid = 4; fid < 20; fid++) assert.equal((await peer.rpc(clone(1, fid))).type, m.Rwalk);
+  assert.equal((await peer.rpc(clone(1, 20)) as m.Rerror).errno, new Err("EMFILE").errno);
+  assert.equal((await peer.rpc(clunk(1, 7))).type, m.Rclunk);
+  assert.equal((await peer.rpc(clone(1, 20))).type, m.Rwalk);
+  const other = await new Peer(srv).ready();
+  for (let fid = 4; fid < 10; fid++) assert.equal((await other.rpc(clone(1, fid))).type, m.Rwalk);
+  assert.equal((await other.rpc(clone(1, 10)) as m.Rerror).errno, new Err("ENFILE").errno);
+  peer.transport.close();
+  await peer.ended;
+  assert.equal((await other.rpc(clone(1, 10))).type, m.Rwalk);
+  other.transport.close();
+  await other.ended;
+  assert.equal(srv.fids.count, 0);
+});
+
 Deno.test("connections have a limit", async () => {
   const { srv, peer } = await setUp({ limits: { connections: 1 } });
   const second = new Peer(srv);

@@ -145,15 +145,6 @@ export function walkTests(each: Each): void {
     await peer.open(1);
     await peer.walk(1, 2, "d");
   });
-  each(DIALECTS, "fids have a limit, and a refused one leaves the others alone", async (peer) => {
-    let refused = 0;
-    for (let fid = 1; fid < 5000 && refused === 0; fid++) {
-      if ((await peer.rpc({ type: m.Twalk, fid: 0, newfid: fid, names: [] })).type !== m.Rwalk) refused = fid;
-    }
-    assert.ok(refused > 1000, "no limit was met");
-    await peer.clunk(1);
-    await peer.walk(0, refused);
-  });
 }
 
 /** Frames that are too short, too long, or nothing. */
