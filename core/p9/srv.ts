@@ -80,6 +80,8 @@ export class Srv {
   readonly pool: BufferPool;
   /** @internal */
   readonly sessions: Set<Session> = new Set();
+  /** Fids in use on all connections. */
+  readonly fids: { count: number } = { count: 0 };
   readonly stats: SrvStats = {
     connections: 0,
     requests: 0,
