@@ -55,7 +55,8 @@ export async function bootNode(...args: string[]): Promise<TestNode> {
 async function end(child: Deno.ChildProcess, dir: string): Promise<number> {
   child.kill("SIGINT");
   const { code } = await child.status;
-  await Promise.all([child.stdout.cancel(), child.stderr.cancel()]);
+  const [, said] = await Promise.all([child.stdout.cancel(), new Response(child.stderr).text()]);
+  if (code !== 0) console.error(`the node ended with status ${code}: ${said}`);
   await Deno.remove(dir, { recursive: true });
   return code;
 }

@@ -78,7 +78,7 @@ export function importFault(from: string, to: string): string | undefined {
   const [top] = layer.split("/"), [targetTop] = target.split("/");
   if (["tests", "tools", "bench", "images"].includes(top)) return undefined;
   if (isTest(to)) return `${to} is a test: move what you need into a file of its own`;
-  if (OUTSIDE.includes(targetTop) && targetTop !== top && to !== BOOT) {
+  if (OUTSIDE.includes(targetTop) && targetTop !== top && !(top === "front" && to === BOOT)) {
     return `nothing imports ${targetTop}/ at run time: move what you need into a layer`;
   }
   switch (top) {

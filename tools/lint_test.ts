@@ -21,8 +21,9 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["plugins/blk/mod.ts", "devices/blkfile.ts"],
     ["plugins/ram/mod_test.ts", "tests/skip.ts"],
     ["tests/linux_test.ts", "plugins/ram/mod.ts"],
-    ["mod.ts", "core/host/boot.ts"],
-    ["cmd/boot.ts", "core/host/boot.ts"],
+    ["mod.ts", "core/host/transports.ts"],
+    ["mod.ts", "cmd/boot.ts"],
+    ["cmd/boot.ts", "core/host/warden.ts"],
     ["examples/todo/mod.ts", "examples/todo/store.ts"],
     ["examples/todo/mod.ts", "core/plugin/author.ts"],
   ];
@@ -41,6 +42,7 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["core/ns.ts", "core/ns_test.ts", /is a test/],
     ["cmd/boot.ts", "tests/skip.ts", /nothing imports tests/],
     ["core/ns.ts", "cmd/boot.ts", /nothing imports cmd/],
+    ["mod.ts", "cmd/sh.ts", /nothing imports cmd/],
     ["examples/todo/mod.ts", "core/tree.ts", /import "ring9\/plugin"/],
     ["examples/todo/mod.ts", "examples/chat/mod.ts", /no plugin imports another/],
   ];
