@@ -30,7 +30,6 @@ import type { Served } from "./module_hooks.ts";
 import { libc } from "./libc.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
 import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
-import { turn } from "./turn.ts";
 import type { FromWarden, ToWarden } from "./warden.ts";
 
 /** How long an isolate has to end itself before its thread is ended. */
