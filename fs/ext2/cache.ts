@@ -164,12 +164,7 @@ export class BlockCache {
     }
   }
 
-  /** Writes blocks, neighbours together. The blocks stay dirty; answers a promise where the port does. */
-  async writeAll(bufs: Iterable<Buf>): Promise<void> {
-    for (const [data, offset] of this.#runs(bufs)) await this.#port.write(data, offset);
-  }
-
-  /** `writeAll` on a port that answers at once; a promise is handed back as soon as the port gives one. */
+  /** Writes blocks, neighbours together; a promise where the port gives one. The blocks stay dirty. */
   write(bufs: Iterable<Buf>): Promise<void> | undefined {
     const runs = this.#runs(bufs);
     for (let next = runs.next(); !next.done; next = runs.next()) {
@@ -229,7 +224,7 @@ export class BlockCache {
         }
       },
       (error) => {
-        for (let i = 0; i < count; i++) this.#loading.delete(no + i);
+        for (let i = 0; i < count; i++) if (this.#loading.get(no + i) === done) this.#loading.delete(no + i);
         throw error;
       },
     );
