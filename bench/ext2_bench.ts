@@ -29,6 +29,7 @@ interface Subject {
   mkdir(name: string): void;
   create(dir: string, name: string, data: Uint8Array | null): void;
   list(dir: string): number;
+  look(dir: string, name: string): void;
   unlink(dir: string, name: string): void;
   write(name: string, data: Uint8Array, offset: number): void;
   read(name: string, data: Uint8Array, offset: number): void;
@@ -81,6 +82,10 @@ class Ours implements Subject {
       cookie = entries.at(-1)!.next;
     }
   }
+  look(dir: string, name: string): void {
+    const at = this.#fs.lookup(this.#fs.root, dir) as number;
+    this.#fs.stat(this.#fs.lookup(at, name) as number);
+  }
   unlink(dir: string, name: string): void {
     this.#fs.unlink(this.#inos.get(dir)!, name);
   }
@@ -119,6 +124,9 @@ class Kernel implements Subject {
     const names = fs.readdirSync(`${this.#root}/${dir}`);
     for (const name of names) fs.lstatSync(`${this.#root}/${dir}/${name}`);
     return names.length;
+  }
+  look(dir: string, name: string): void {
+    fs.lstatSync(`${this.#root}/${dir}/${name}`);
   }
   unlink(dir: string, name: string): void {
     fs.unlinkSync(`${this.#root}/${dir}/${name}`);
@@ -159,6 +167,7 @@ function measure(subject: Subject): Record<string, number> {
     small,
     each(small, (i) => subject.create(`d${i % 100}`, `f${i}`, KIB)),
   );
+  results["stat by path, 100 directories"] = rate(small, each(small, (i) => subject.look(`d${i % 100}`, `f${i}`)));
   results["create, empty, one directory"] = rate(FILES, each(FILES, (i) => subject.create("empty", `file${i}`, null)));
   results["readdir and stat"] = rate(FILES, () => subject.list("empty"));
   results["unlink"] = rate(FILES, each(FILES, (i) => subject.unlink("empty", `file${i}`)));
