@@ -167,7 +167,7 @@ function statLines(stats: Record<string, number | string>): string {
   return Object.entries(stats).map(([key, value]) => `${key} ${value}\n`).join("");
 }
 
-/** The log from its oldest line; a read at the end waits for the next one. A line written is added. */
+/** The log from its oldest line to its end; to wait for more is /dev/kprint's. A line written is added. */
 function logFile(kernel: Kernel): Described {
   return raw({
     mode: 0o664,
@@ -175,10 +175,7 @@ function logFile(kernel: Kernel): Described {
       // Offsets of this open file count from the oldest line there was.
       const base = kernel.log.start;
       return {
-        async read(dst, offset, req) {
-          await kernel.log.wait(base + offset, req.signal);
-          return kernel.log.read(base + offset, dst.length).bytes;
-        },
+        read: (dst, offset) => kernel.log.read(base + offset, dst.length).bytes,
         write(data) {
           kernel.log.print(new TextDecoder().decode(data));
           return data.length;
