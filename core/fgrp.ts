@@ -13,7 +13,7 @@ import { quote } from "./path.ts";
 import type { NsChan } from "./walk.ts";
 
 /** Numbers a group may have at once. */
-export const MAX_FDS = 4096;
+const MAX_FDS = 4096;
 
 const MODES = ["r", "w", "rw", "x"];
 

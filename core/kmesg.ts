@@ -12,7 +12,7 @@ import { Err } from "./err.ts";
 import type { MaybePromise } from "./p9/types.ts";
 
 /** Bytes that are kept. */
-export const KMESG_BYTES = 256 * 1024;
+const KMESG_BYTES = 256 * 1024;
 
 const encoder = new TextEncoder();
 

@@ -107,7 +107,7 @@ export function importFault(from: string, to: string): string | undefined {
 }
 
 /** Whether a file may name the host: Deno, node:, timers, randomness. */
-export function mayNameHost(path: string): boolean {
+function mayNameHost(path: string): boolean {
   const layer = layerOf(path);
   return layer === undefined || ["core/host", "devices", "cmd", "tests", "tools", "bench", "images"].includes(layer);
 }

@@ -55,11 +55,6 @@ export interface Jail {
   dispose(): void;
 }
 
-/** True when the permissions ask for anything at all. */
-export function asksPermission(permissions: Permissions): boolean {
-  return Object.values(permissions).some((value) => value === true || (Array.isArray(value) && value.length > 0));
-}
-
 /** Builds the walls for one process. Throws EINVAL for a permission that is none. */
 export async function makeJail(spec: JailSpec): Promise<Jail> {
   const flags = permissionFlags(spec.permissions), walls = ["deno permissions"];

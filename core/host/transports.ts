@@ -277,7 +277,7 @@ const HOST_ERRORS: [new (...args: never[]) => Error, Code][] = [
 ];
 
 /** An error of the host as an `Err`, its text kept. */
-export function hostError(e: unknown): Err {
+function hostError(e: unknown): Err {
   const known = HOST_ERRORS.find(([type]) => e instanceof type);
   if (!known) return toErr(e);
   return new Err(known[1], (e as Error).message.replace(/ \(os error \d+\)/, ""), { cause: e });

@@ -119,6 +119,6 @@ function start(
 }
 
 /** The ports among the values of an object: they go with it, they are not copied. */
-export function portsOf(data: unknown): MessagePort[] {
+function portsOf(data: unknown): MessagePort[] {
   return Object.values(data as Record<string, unknown>).filter((value) => value instanceof MessagePort);
 }

@@ -9,7 +9,7 @@ import { Writer } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
 /** Bytes of a buffer that every session has. */
-export const SMALL_BUFFER_BYTES = 64 * 1024;
+const SMALL_BUFFER_BYTES = 64 * 1024;
 /** What waits unwritten before a session stops taking requests, bytes. */
 export const HIGH_WATER_BYTES = 256 * 1024;
 /** Room beyond the largest read that a reply may take, bytes. */

@@ -31,7 +31,7 @@ const NOBODY = 65534;
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 
 /** A length as the contract has it: a number; above 2^53 the largest exact one. */
-export function toLength(value: U64): number {
+function toLength(value: U64): number {
   return typeof value === "number" ? value : Number.MAX_SAFE_INTEGER;
 }
 
@@ -235,7 +235,7 @@ export function unpackDirents(r: Reader): Dirent[] {
 }
 
 /** Linux's device number as `major minor`. */
-export function deviceNumbers(rdev: number): string {
+function deviceNumbers(rdev: number): string {
   const high = Math.floor(rdev / 0x1_0000_0000), low = rdev >>> 0;
   const major = ((low >>> 8) & 0xfff) | (high & 0xfffff000);
   const minor = (low & 0xff) | ((low >>> 12) & 0xfff00);

@@ -49,7 +49,7 @@ export function parseJson(text: string, file: string): Parsed {
 }
 
 /** The line and column of an offset. */
-export function positionOf(text: string, offset: number): Position {
+function positionOf(text: string, offset: number): Position {
   const before = text.slice(0, offset);
   const line = before.split("\n").length;
   return { line, column: offset - before.lastIndexOf("\n") };

@@ -11,7 +11,7 @@ import { type Json, type Parsed, parseJson } from "./json.ts";
 import { check, type Fault, type Schema } from "./schema.ts";
 
 /** The version of the plugin contract that this code speaks. */
-export const PLUGIN_API = 1;
+const PLUGIN_API = 1;
 
 /** Where a plugin runs. */
 export type Placement = "inline" | "isolate" | "process";
@@ -197,7 +197,7 @@ export function checkOptions(manifest: Manifest, given: Record<string, unknown>)
 }
 
 /** The schema that a plugin's options are checked against: none at all unless it names some. */
-export function optionsSchema(manifest: Manifest): Schema {
+function optionsSchema(manifest: Manifest): Schema {
   return { ...manifest.options, type: "object", properties: manifest.options.properties ?? {} };
 }
 

@@ -55,7 +55,7 @@ export function check(schema: Schema, value: Json): Checked {
 }
 
 /** A path as a person writes it: `options.listen[0]`. */
-export function pathText(path: readonly (string | number)[]): string {
+function pathText(path: readonly (string | number)[]): string {
   return path.map((step, i) => typeof step === "number" ? `[${step}]` : i > 0 ? `.${step}` : step).join("");
 }
 

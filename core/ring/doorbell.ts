@@ -19,7 +19,7 @@
 const AWAKE = 0, PARKED = 1;
 
 /** Bytes of a bell that has a cache line (and its prefetched neighbour) to itself. */
-export const BELL_BYTES = 128;
+const BELL_BYTES = 128;
 
 /** Loads between two looks at the isolate's microtasks, while it spins. */
 const SPIN_SLICE = 64;

@@ -37,7 +37,7 @@ const CONTROLS: Record<string, (console: Console) => void> = {
 };
 
 /** The files of a console. */
-export function consFiles(console: Console, log: MessageLog | undefined) {
+function consFiles(console: Console, log: MessageLog | undefined) {
   return {
     cons: raw({
       mode: 0o660,

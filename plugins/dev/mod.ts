@@ -16,7 +16,7 @@ const RANDOM_BYTES = 65_536;
 const MAX_SYSNAME = 64;
 
 /** The tree's description. */
-export function devFiles(ctx: Ctx) {
+function devFiles(ctx: Ctx) {
   const state = { sysname: String(ctx.options.sysname ?? "ring9") };
   const random = () => raw({ mode: 0o666, read: (dst) => fillRandom(ctx, dst), write: (data) => data.length });
   return {

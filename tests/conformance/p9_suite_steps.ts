@@ -92,7 +92,7 @@ export interface Entry {
 }
 
 /** Opens a directory and lists it. */
-export async function readdirOf(peer: RawPeer, fid: number): Promise<Entry[]> {
+async function readdirOf(peer: RawPeer, fid: number): Promise<Entry[]> {
   await peer.open(fid);
   return readdirL(peer, fid, 0, 8000);
 }
