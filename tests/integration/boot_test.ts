@@ -1,0 +1,108 @@
+/** Booting, and what stands in its way; nodes that mount one another; the shell. */
+
+import assert from "node:assert/strict";
+import { bootNode } from "../node.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+/** Runs `deno task boot` to its end: what it says, and its exit status. */
+async function boot(args: string[], input = ""): Promise<{ code: number; text: string }> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "boot", ...args],
+    cwd: ROOT,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
+
+Deno.test("boot says what is wrong with what it was asked for, and ends", async () => {
+  const cases: [string[], RegExp, number][] = [
+    [["--help"], /usage: deno task boot/, 0],
+    [["--nonsense"], /--nonsense/, 2],
+    [["extra"], /"extra" is no option/, 2],
+    [["--image", "nosuch"], /no image is called nosuch \(there are: .*default/, 78],
+    [["--listen", "tcp!0.0.0.0!5640"], /not loopback.*tcp!127\.0\.0\.1!PORT.*ssh/, 78],
+    [["--listen", "tcp!example.org!5640"], /not loopback/, 78],
+    [["--listen", "nonsense"], /nonsense/, 78],
+    [["--listen", "tcp!127.0.0.1!notaport"], /notaport/, 78],
+  ];
+  for (const [args, why, status] of cases) {
+    const { code, text } = await boot(["--no-console", ...args]);
+    assert.match(text, why, args.join(" "));
+    assert.equal(code, status, text);
+  }
+});
+
+Deno.test("an image with a mistake is refused with the place", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${dir}/image.json`, `{ "name": "x",\n  "plugins": [{ "plugn": "root" }] }`);
+    assert.match((await boot(["--no-console", "--image", dir])).text, /image\.json:2:\d+.*plugn/);
+    await Deno.writeTextFile(
+      `${dir}/image.json`,
+      `{ "name": "x", "plugins": [{ "plugin": "root" }, { "plugin": "ram" }] }`,
+    );
+    await Deno.writeTextFile(`${dir}/namespace`, "bind '#ram' /tmp\nbnd x y\n");
+    assert.match((await boot(["--no-console", "--image", dir])).text, /x\/namespace:2: bnd: unknown operation/);
+    await Deno.writeTextFile(`${dir}/namespace`, "bind '#nosuch' /tmp\n");
+    assert.match(
+      (await boot(["--no-console", "--image", dir])).text,
+      /x\/namespace:1: bind: .*no such device: '#nosuch'/,
+    );
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("the shell lists, reads, writes, binds, and goes with the end of its input", async () => {
+  const dir = await Deno.makeTempDir();
+  const script = [
+    "echo 'hello  there' > /tmp/a",
+    "echo again >> /tmp/a",
+    "cat /tmp/a",
+    "mkdir /tmp/d",
+    "bind /tmp /n/t",
+    "ls /n/t",
+    "nosuch",
+    "cat /none",
+    "cd /tmp/d",
+    "pwd",
+    "rm /tmp/a",
+    "ls /tmp",
+    "ns",
+    "ps",
+    "echo $user ''",
+  ].join("\n") + "\n";
+  const { code, text } = await boot(["--socket", `${dir}/s`], script);
+  await Deno.remove(dir, { recursive: true });
+  assert.equal(code, 0, text);
+  assert.match(text, /% hello {2}there\nagain\n/);
+  assert.match(text, /% a\nd\n/);
+  assert.match(text, /nosuch: no such command/);
+  assert.match(text, /cat: .*\/none.*|cat: file does not exist/);
+  assert.match(text, /\/tmp\/d\n/);
+  assert.match(text, /bind \/tmp \/n\/t|bind '#ram' \/n\/t/);
+  assert.match(text, /^(.*% )?init .*Running/m);
+});
+
+Deno.test("two nodes use one another's files", async () => {
+  await using far = await bootNode();
+  await using near = await bootNode();
+  await using client = await near.connect();
+  await using other = await far.connect();
+  await client.writeFile("/proc/1/ns", `mount ${far.address} /n/far\n`);
+  await client.writeFile("/n/far/tmp/from near", "over two hops");
+  assert.equal(await other.readText("/tmp/from near"), "over two hops");
+  assert.match(await client.readText("/n/far/sys/plugins/status"), /^ram up inline/m);
+  await other.writeFile("/proc/1/ns", `mount ${near.address} /n/near\n`);
+  assert.equal(await client.readText("/n/far/n/near/n/far/tmp/from near"), "over two hops", "there and back again");
+  await far.stop();
+  await assert.rejects(client.readText("/n/far/tmp/from near"));
+  assert.match(await client.readText("/sys/plugins/status"), /^ram up/m, "this node goes on");
+});
