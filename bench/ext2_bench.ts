@@ -62,7 +62,7 @@ class Ours implements Subject {
   readonly #fs: Ext2;
   readonly #inos = new Map<string, number>();
   constructor(port: BlockPort) {
-    mkfs(port, { uuid: new Uint8Array(16).fill(1), now: 0, blockSize: 4096, zeroed: true });
+    mkfs(port, { uuid: new Uint8Array(16).fill(1), now: 0, blockSize: 4096, bytesPerInode: 4096, zeroed: true });
     this.#fs = Ext2.open(port, { now: Date.now }) as Ext2;
   }
   mkdir(name: string): void {

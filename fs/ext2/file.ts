@@ -150,6 +150,13 @@ function putRun(vol: Volume, run: { block: number; isNew: boolean }, src: Uint8A
       block += whole;
       continue;
     }
+    if (run.isNew && port.cached && !cache.peek(block)) {
+      writePadded(vol, block, src.subarray(start, start + count), within);
+      start += count;
+      within = 0;
+      block++;
+      continue;
+    }
     const blank = run.isNew || count === blockSize;
     const buf = blank ? cache.blank(block) : cache.get(block);
     if (!blank) vol.tx.save(buf.data, within, count);
@@ -158,6 +165,17 @@ function putRun(vol: Volume, run: { block: number; isNew: boolean }, src: Uint8A
     start += count;
     within = 0;
     block++;
+  }
+}
+
+/** Writes a new block straight to a disk that costs a copy: the bytes, and zeros around them. */
+function writePadded(vol: Volume, block: number, bytes: Uint8Array, within: number): void {
+  const { padded } = vol;
+  padded.fill(0, 0, within);
+  padded.set(bytes, within);
+  padded.fill(0, within + bytes.length);
+  if (vol.port.write(padded, block * vol.blockSize)) {
+    throw new Err("EIO", "a port that is `cached` must answer at once");
   }
 }
 

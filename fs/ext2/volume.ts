@@ -96,7 +96,8 @@ export class Volume {
   /** The lowest bit that may be free in each group's block bitmap, and where the last allocation there ended. */
   readonly blockHints: Int32Array;
   readonly blockEnds: Int32Array;
-  nextGeneration = 1;
+  /** One block, for who needs it for a moment. */
+  readonly padded: Uint8Array;
   /** Writes all changes to the disk; set by commit.ts's owner. */
   commit: () => Promise<void> | undefined = () => undefined;
   readonly #inodeLimit: number;
@@ -116,6 +117,7 @@ export class Volume {
     this.#inodeLimit = options.cacheInodes ?? DEFAULT_CACHE_INODES;
     this.indexLimit = options.indexNames ?? DEFAULT_INDEX_NAMES;
     this.#inodesPerBlock = sb.blockSize / sb.inodeSize;
+    this.padded = new Uint8Array(sb.blockSize);
     this.freeBlocks = getCount(sb, SB.freeBlocksLo, SB.freeBlocksHi);
     this.freeInodes = sb.view.getUint32(SB.freeInodes, true);
     this.reservedBlocks = getCount(sb, SB.reservedBlocksLo, SB.reservedBlocksHi);
