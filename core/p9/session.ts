@@ -29,8 +29,8 @@ import { utf8Length } from "./utf8.ts";
 interface Flight {
   req: Req;
   fid: Fid | null;
-  /** Called when it has been answered or dropped. */
-  waiters: (() => void)[];
+  /** Called when it has been answered or dropped: flushes of it. */
+  waiters: (() => void)[] | null;
 }
 
 const PLAIN = m.dialectTraits("9P2000")!;
@@ -169,7 +169,7 @@ export class Session {
       if (result) this.reply(result);
       return;
     }
-    const flight: Flight = { req, fid, waiters: [] };
+    const flight: Flight = { req, fid, waiters: null };
     this.#flights.set(tag, flight);
     if (fid) fid.busy++;
     const epoch = this.#epoch;
@@ -192,7 +192,7 @@ export class Session {
       if (reply) this.#replyLater(reply);
       else this.#flushLater();
     }
-    for (const wake of flight.waiters) wake();
+    for (const wake of flight.waiters ?? []) wake();
   }
 
   /** Takes the bytes of a read from a driver that holds them for a moment; false when they can not go out now. */
@@ -247,7 +247,7 @@ export class Session {
     if (!flight) return this.reply(reply);
     this.srv.stats.flushes++;
     flight.req.flush();
-    const done = new Promise<Rmsg>((resolve) => flight.waiters.push(() => resolve(reply)));
+    const done = new Promise<Rmsg>((resolve) => (flight.waiters ??= []).push(() => resolve(reply)));
     this.#answer(msg.tag, new Req(flight.req.user), null, done);
   }
 
