@@ -8,7 +8,7 @@
 import { hostClock } from "../core/host/clock.ts";
 import { Node, type NodeEvents } from "../core/host/node.ts";
 import { Warden } from "../core/host/spawn.ts";
-import { toErr } from "../core/err.ts";
+import { Err, toErr } from "../core/err.ts";
 import type { BootOptions } from "./boot.ts";
 import { banner, greeting, planLine } from "./banner.ts";
 import { Shell } from "./sh.ts";
@@ -67,10 +67,17 @@ async function listenPrivately(booted: Node): Promise<string> {
   }
 }
 
-/** In the runtime directory. */
+/** In the runtime directory; without one in a folder of the user's own, where nobody else can have put it. */
 function defaultSocket(): string {
   const runtime = Deno.env.get("XDG_RUNTIME_DIR");
-  return runtime ? `${runtime}/ring9/9p` : `/tmp/ring9-${Deno.uid() ?? 0}/9p`;
+  if (runtime) return `${runtime}/ring9/9p`;
+  const folder = `/tmp/ring9-${Deno.uid() ?? 0}`;
+  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const { isDirectory, uid, mode } = Deno.lstatSync(folder);
+  if (!isDirectory || uid !== Deno.uid() || (mode ?? 0) & 0o077) {
+    throw new Err("EACCES", `${folder} is not a folder of yours alone (try: --socket PATH)`);
+  }
+  return `${folder}/9p`;
 }
 
 /** Ctrl-C stops the command that runs in the shell, or else the system; SIGTERM the system. */
