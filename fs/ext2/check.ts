@@ -18,7 +18,7 @@ import { walkExtents } from "./extent.ts";
 import { hasBlocks } from "./file.ts";
 import { isUninit } from "./group.ts";
 import type { Inode } from "./inode.ts";
-import { DIRECT_BLOCKS, direntType, POINTERS, RESIZE_INO, ROOT_INO } from "./layout.ts";
+import { DIRECT_BLOCKS, direntType, POINTERS, RESIZE_INO, ROOT_INO, SB } from "./layout.ts";
 import type { Volume } from "./volume.ts";
 
 /** What a check found. */
@@ -189,7 +189,7 @@ export class Check {
 
   #connections(): boolean {
     const { sb } = this.#vol;
-    const apart = new Set([sb.view.getUint32(620, true), sb.view.getUint32(640, true)]);
+    const apart = new Set([SB.projectQuotaIno, SB.orphanFileIno].map((at) => sb.view.getUint32(at, true)));
     if (direntType(this.#modes[ROOT_INO]) !== 2) this.#problem("the root is no directory");
     for (let ino = ROOT_INO; ino <= sb.inodesCount; ino++) {
       if (this.#modes[ino] === 0 || (ino < sb.firstIno && ino !== ROOT_INO) || apart.has(ino)) continue;

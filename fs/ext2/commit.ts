@@ -28,8 +28,7 @@ import { descriptorBlock } from "./group.ts";
 import type { Inode } from "./inode.ts";
 import { direntType, FL_INDEX, IN, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
 import { setCount } from "./superblock.ts";
-import type { Volume } from "./volume.ts";
-import { Batch, PARKED_ENTRY_BYTES } from "./volume.ts";
+import { Batch, PARKED_ENTRY_BYTES, type Volume } from "./volume.ts";
 
 /** A dirty inode beside what the disk has of it. */
 interface Change {

@@ -155,13 +155,18 @@ export function lookup(vol: Volume, dir: Inode, name: string): number {
   return place < 0 ? 0 : inoAt(vol, dir, place);
 }
 
+/** The block of the directory in which a place lies. */
+export function blockOfPlace(place: number): number {
+  return Math.floor(place / PLACE);
+}
+
 /** The inode that the entry at `place` names. */
 export function inoAt(vol: Volume, dir: Inode, place: number): number {
   return blockAt(vol, dir, place).view.getUint32(place % PLACE, true);
 }
 
 function blockAt(vol: Volume, dir: Inode, place: number): Buf {
-  const buf = dirBlock(vol, dir, Math.floor(place / PLACE));
+  const buf = dirBlock(vol, dir, blockOfPlace(place));
   if (!buf) throw vol.damage(`directory ${dir.ino} has lost a block`);
   return buf;
 }
@@ -407,7 +412,7 @@ export function dropIndex(vol: Volume, dir: Inode): void {
 function noteAdded(vol: Volume, dir: Inode, name: string, place: number, buf: Buf): void {
   const { index } = dir;
   if (!index) return;
-  const block = Math.floor(place / PLACE), room = index.rooms[block];
+  const block = blockOfPlace(place), room = index.rooms[block];
   index.names.set(name, place);
   vol.indexNames++;
   index.setRoom(block, largestHole(vol, buf));
@@ -422,7 +427,7 @@ function noteAdded(vol: Volume, dir: Inode, name: string, place: number, buf: Bu
 function noteRemoved(vol: Volume, dir: Inode, name: string, place: number, buf: Buf): void {
   const { index } = dir;
   if (!index) return;
-  const block = Math.floor(place / PLACE), room = index.rooms[block];
+  const block = blockOfPlace(place), room = index.rooms[block];
   index.names.delete(name);
   vol.indexNames--;
   index.setRoom(block, largestHole(vol, buf));

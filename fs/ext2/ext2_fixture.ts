@@ -132,6 +132,22 @@ function exists(path: string): boolean {
   }
 }
 
+/** Writes a disk in memory to a file, holes for what is zero. */
+export function saveSparse(port: MemoryPort, path: string): void {
+  const file = Deno.openSync(path, { write: true }), piece = new Uint8Array(1 << 18);
+  file.truncateSync(port.size);
+  for (let at = 0; at < port.size; at += piece.length) {
+    const part = piece.subarray(0, Math.min(piece.length, port.size - at));
+    port.read(part, at);
+    if (Buffer.compare(part, ZEROS.subarray(0, part.length)) === 0) continue;
+    file.seekSync(at, Deno.SeekMode.Start);
+    file.writeSync(part);
+  }
+  file.close();
+}
+
+const ZEROS = new Uint8Array(1 << 18);
+
 /** Fails with e2fsck's report unless it finds the volume clean. */
 export function assertClean(bytes: Uint8Array, what: string): void {
   withImage(bytes, (path) => {

@@ -10,7 +10,7 @@
 import { Err } from "../../core/err.ts";
 import { allocRun, mapRun, maxBlocks, shrinkStep } from "./blockmap.ts";
 import { inlineData } from "./inline.ts";
-import { CTIME, type Inode, MTIME } from "./inode.ts";
+import { CTIME, type Inode, MTIME, type Time } from "./inode.ts";
 import { FAST_SYMLINK_BYTES, RO_COMPAT, SB } from "./layout.ts";
 import type { Volume } from "./volume.ts";
 import { dropAttrBlock } from "./xattr.ts";
@@ -190,9 +190,15 @@ function setSize(vol: Volume, inode: Inode, size: number): void {
 
 /** Sets the times of a change: ctime, and mtime where the content changed. */
 export function stamp(vol: Volume, inode: Inode, content: boolean): void {
-  const now = vol.now(), sec = Math.floor(now / 1000), nsec = Math.floor((now - sec * 1000) * 1e6);
+  const { sec, nsec } = timeNow(vol);
   inode.setTime(CTIME, sec, nsec);
   if (content) inode.setTime(MTIME, sec, nsec);
+}
+
+/** The volume's clock as seconds and nanoseconds. */
+export function timeNow(vol: Volume): Time {
+  const now = vol.now(), sec = Math.floor(now / 1000);
+  return { sec, nsec: Math.min(999_999_999, Math.floor((now - sec * 1000) * 1e6)) };
 }
 
 /**

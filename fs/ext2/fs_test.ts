@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Err } from "../../core/err.ts";
 import { MemoryPort } from "../block_port.ts";
-import { assertClean, newVolume, Random, SlowPort, testClock } from "./ext2_fixture.ts";
+import { assertClean, newVolume, Random, run, saveSparse, SlowPort, testClock, withImage } from "./ext2_fixture.ts";
 import { interop, program } from "../../tests/skip.ts";
 import { Ext2 } from "./fs.ts";
 import { COMPAT, FL_APPEND, FL_IMMUTABLE, INCOMPAT, RO_COMPAT, S_IFDIR, S_IFREG, SB, SUPER_OFFSET } from "./layout.ts";
@@ -170,6 +170,30 @@ interop("20,000 names in a directory: found, listed, removed; the index stays wi
     fs.close();
   }
   assertClean(port.bytes(), "after the removal");
+});
+
+interop("a volume of many groups: directories spread over them, files lie in one piece near theirs", e2fsck, () => {
+  const size = 3 * 2 ** 30, port = new MemoryPort(size);
+  mkfs(port, { uuid: new Uint8Array(16), now: 0, size, zeroed: true, bytesPerInode: 65536 });
+  const fs = open(port),
+    groups = new Set<number>(),
+    perGroup = 32768 * 4096 / 65536,
+    piece = new Uint8Array(1 << 20).fill(1);
+  for (let d = 0; d < 20; d++) {
+    const dir = fs.make(fs.root, `dir${d}`, DIR) as number, file = fs.make(dir, "file", FILE) as number;
+    const group = Math.floor((dir - 1) / perGroup);
+    groups.add(group);
+    assert.equal(Math.floor((file - 1) / perGroup), group, "a file's inode is in the group of its directory");
+    for (let at = 0; at < (d === 0 ? 40 << 20 : 1 << 20); at += piece.length) fs.write(file, piece, at);
+  }
+  assert.ok(groups.size > 10, `only ${groups.size} groups are used`);
+  fs.close();
+  withImage(null, (path) => {
+    saveSparse(port, path);
+    const { code, text } = run("e2fsck", "-fn", path);
+    assert.equal(code, 0, text);
+    assert.match(text, /\(0\.0% non-contiguous\)/);
+  });
 });
 
 Deno.test("a listing goes on rightly when entries come and go between its parts", () => {

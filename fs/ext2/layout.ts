@@ -143,7 +143,9 @@ export const SB = {
   logGroupsPerFlex: 372,
   checksumType: 373,
   backupBgs: 588,
+  projectQuotaIno: 620,
   checksumSeed: 624,
+  orphanFileIno: 640,
   checksum: 1020,
 } as const;
 
@@ -206,7 +208,11 @@ export const IN = {
 
 /** Inode flags. */
 export const FL_SYNC = 0x8, FL_IMMUTABLE = 0x10, FL_APPEND = 0x20, FL_NODUMP = 0x40, FL_NOATIME = 0x80;
-export const FL_INDEX = 0x1000, FL_HUGE_FILE = 0x40000, FL_EXTENTS = 0x80000, FL_INLINE_DATA = 0x10000000;
+export const FL_DIRSYNC = 0x10000,
+  FL_INDEX = 0x1000,
+  FL_HUGE_FILE = 0x40000,
+  FL_EXTENTS = 0x80000,
+  FL_INLINE_DATA = 0x10000000;
 /** Flags that a user may set, and those that a new file takes from its directory. */
 export const FL_USER_SETTABLE = 0x000380ff, FL_INHERITED = 0x000196ff & ~(FL_IMMUTABLE | FL_APPEND | FL_INDEX);
 

@@ -13,6 +13,7 @@ import { allocInode, freeInode, inodeInUse } from "./alloc.ts";
 import { allocRun } from "./blockmap.ts";
 import {
   addEntry,
+  blockOfPlace,
   checkName,
   diskBlockAt,
   dropIndex,
@@ -24,12 +25,13 @@ import {
   removeEntry,
   setEntry,
 } from "./dir.ts";
-import { releaseStep, stamp } from "./file.ts";
+import { releaseStep, stamp, timeNow } from "./file.ts";
 import { ATIME, CRTIME, type Inode } from "./inode.ts";
 import {
   direntType,
   FAST_SYMLINK_BYTES,
   FL_APPEND,
+  FL_DIRSYNC,
   FL_IMMUTABLE,
   FL_INHERITED,
   IN,
@@ -97,10 +99,10 @@ function initInode(vol: Volume, inode: Inode, dir: Inode, what: Make): void {
   inode.uid = what.uid;
   inode.gid = inherits ? dir.gid : what.gid;
   inode.links = isDir ? 2 : 1;
-  inode.flags = dir.flags & (isDir ? FL_INHERITED : FL_INHERITED & ~0x10000);
+  inode.flags = dir.flags & (isDir ? FL_INHERITED : FL_INHERITED & ~FL_DIRSYNC);
   inode.generation = (generation + 1) >>> 0;
   stamp(vol, inode, true);
-  const now = vol.now(), sec = Math.floor(now / 1000), nsec = Math.floor((now - sec * 1000) * 1e6);
+  const { sec, nsec } = timeNow(vol);
   inode.setTime(ATIME, sec, nsec);
   inode.setTime(CRTIME, sec, nsec);
 }
@@ -334,7 +336,7 @@ function moveEntry(vol: Volume, what: Rename, place: number, inode: Inode): numb
     return diskBlockAt(vol, to, added);
   }
   removeEntry(vol, from, name, place);
-  return diskBlockAt(vol, to, addEntry(vol, to, { ...entry, near: Math.floor(place / 65536) }));
+  return diskBlockAt(vol, to, addEntry(vol, to, { ...entry, near: blockOfPlace(place) }));
 }
 
 function checkReplace(vol: Volume, to: Inode, inode: Inode, target: Inode): void {
