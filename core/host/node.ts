@@ -77,6 +77,7 @@ export class Node {
       log: (text) => kernel.log.print(text),
     });
     kernel.stats.set("9p", () => ({ ...this.srv.stats, sessions: this.srv.sessions.size }));
+    watchFaults(kernel);
     kernel.reports.set("rings", () => this.#warden.rings.text());
     kernel.reports.set("queues", () => this.queues.status() + this.queues.stats());
   }
@@ -168,6 +169,19 @@ export class Node {
     const text = Object.entries(lock).map(([key, value]) => `warden.${key} ${healthWord(value)}\n`).join("");
     kernel.reports.set("health", () => text);
   }
+}
+
+/** A stray error of an inline plugin is told and counted; it does not take the system with it. */
+function watchFaults(kernel: Kernel): void {
+  let faults = 0;
+  const fault = (e: Event, reason: unknown) => {
+    e.preventDefault();
+    faults++;
+    kernel.log.print(`kernel: uncaught: ${reason instanceof Error ? reason.stack : String(reason)}`);
+  };
+  addEventListener("unhandledrejection", (e) => fault(e, e.reason));
+  addEventListener("error", (e) => fault(e, e.error));
+  kernel.stats.set("kernel", () => ({ faults }));
 }
 
 function healthWord(value: unknown): string {
