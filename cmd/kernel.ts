@@ -21,6 +21,8 @@ export interface KernelArgs extends Required<Omit<BootOptions, "socket">>, Pick<
 
 /** Exit status for what could not be booted: EX_CONFIG of sysexits(3). */
 const EX_CONFIG = 78;
+/** One Ctrl-C comes as several SIGINTs: the terminal's, and two that `deno task` hands on. */
+const SAME_SIGNAL_MS = 500;
 
 const warden = await Warden.connect();
 const args = warden.init as KernelArgs;
@@ -80,9 +82,12 @@ function defaultSocket(): string {
   return `${folder}/9p`;
 }
 
-/** Ctrl-C stops the command that runs in the shell, or else the system; SIGTERM the system. */
+/**
+ * Ctrl-C stops the command that runs in the shell, or else the system; SIGTERM the system. Asked again, it ends at
+ * once.
+ */
 function onSignals(booted: Node): void {
-  let stopping = false;
+  let stopping = false, heardMs = -Infinity;
   const stop = async () => {
     if (stopping) await warden.exit(1);
     stopping = true;
@@ -90,7 +95,11 @@ function onSignals(booted: Node): void {
     await booted.close();
     await warden.exit(0);
   };
-  Deno.addSignalListener("SIGINT", () => shell?.interrupt() || stop());
+  Deno.addSignalListener("SIGINT", () => {
+    if (hostClock.monotonic() - heardMs < SAME_SIGNAL_MS) return;
+    heardMs = hostClock.monotonic();
+    if (!shell?.interrupt()) void stop();
+  });
   Deno.addSignalListener("SIGTERM", stop);
   shutdown = stop;
 }
