@@ -90,13 +90,7 @@ export class Warden {
     });
     this.#isolates.set(id, isolate);
     isolate.exited.then(() => this.#isolates.delete(id));
-    try {
-      await isolate.up;
-    } catch (e) {
-      await isolate.exited;
-      throw e;
-    }
-    return isolate;
+    return await serving(isolate);
   }
 
   /** Starts a plugin in a process of its own. Resolves when it serves; rejects as `spawnIsolate` does. */
@@ -109,13 +103,7 @@ export class Warden {
     });
     this.#processes.add(process);
     process.exited.then(() => this.#processes.delete(process));
-    try {
-      await process.up;
-    } catch (e) {
-      await process.exited;
-      throw e;
-    }
-    return process;
+    return await serving(process);
   }
 
   /** Kills what was spawned, and ends the whole process with this status. */
@@ -140,4 +128,15 @@ function limitsOf(limits: Partial<Limits> = {}): Limits {
     if (!(value > 0)) throw new Err("EINVAL", `limit ${name} is ${value}, not a number above 0`);
   }
   return all;
+}
+
+/** Waits until it serves; one that does not is gone when this throws. */
+async function serving<T extends Isolate | PluginProcess>(hosted: T): Promise<T> {
+  try {
+    await hosted.up;
+  } catch (e) {
+    await hosted.exited;
+    throw e;
+  }
+  return hosted;
 }

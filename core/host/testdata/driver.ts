@@ -66,6 +66,14 @@ export class TestNode {
   async read(hosted: number, path: string): Promise<string> {
     return await this.#call({ op: "read", hosted, path });
   }
+  /** Which of a plugin's attempts (`Plugins.attempting`) got through. */
+  async reached(hosted: number, attempts: Record<string, string>): Promise<string[]> {
+    const reached: string[] = [];
+    for (const name of Object.keys(attempts)) {
+      if ((await this.read(hosted, name)).startsWith("ok: ")) reached.push(name);
+    }
+    return reached;
+  }
   async exited(hosted: number): Promise<Exit> {
     return await this.#call({ op: "exited", hosted });
   }
