@@ -1,6 +1,6 @@
 /**
  * check: whether a volume is sound, as fsck would see it: every block with one owner, every inode with its names, bitmaps
- * and counts that say so. It reports; it repairs nothing.
+ * and counts that say so. It reports, and has the fixes for what can be mended without losing anything.
  *
  * Layer: fs/ext2, beside fs.ts, which runs it. It reads what is committed and what is not alike, so on a volume that is in
  * use it sees the volume as its users do; files without a name that are held open are reported.
@@ -13,7 +13,7 @@
 
 import { Err } from "../../core/err.ts";
 import { Miss } from "./cache.ts";
-import { type Entry, list } from "./dir.ts";
+import { type Entry, findPlace, list, removeEntry } from "./dir.ts";
 import { walkExtents } from "./extent.ts";
 import { hasBlocks } from "./file.ts";
 import { isUninit } from "./group.ts";
@@ -25,6 +25,8 @@ import type { Volume } from "./volume.ts";
 export interface Report {
   /** One line each; at most MAX_PROBLEMS, the last of which then says so. */
   problems: string[];
+  /** How many of them `repair` leaves alone. */
+  unsafe: number;
   files: number;
   directories: number;
   /** Blocks in use, the file system's own included. */
@@ -37,6 +39,9 @@ const STEP_ENTRIES = 1000;
 /** Inodes and parts of directories in one step: between steps, the cache gives memory back. */
 const STEP_BUDGET = 2000;
 
+/** An operation for `Volume.change`. */
+export type Fix = () => void;
+
 /** A run of blocks that an inode claims. */
 interface Run {
   start: number;
@@ -45,7 +50,9 @@ interface Run {
 
 /** A check under way. `step` is an operation for `Volume.read`: run again after a `Miss`, it goes on where it was. */
 export class Check {
-  readonly report: Report = { problems: [], files: 0, directories: 0, blocks: 0 };
+  /** What mends the problems that can be mended safely, in this order. */
+  readonly fixes: Fix[] = [];
+  readonly report: Report = { problems: [], unsafe: 0, files: 0, directories: 0, blocks: 0 };
   readonly #vol: Volume;
   readonly #used: Uint8Array;
   /** By inode: st_mode (0: unused), names found, links that the inode says, parent of a directory (0: none found). */
@@ -81,7 +88,10 @@ export class Check {
     return true;
   }
 
-  #problem(text: string): void {
+  /** Notes a problem; `fix` is an operation that mends it without losing anything. */
+  #problem(text: string, fix?: Fix): void {
+    if (fix) this.fixes.push(fix);
+    else this.report.unsafe++;
     const { problems } = this.report;
     if (problems.length < MAX_PROBLEMS) problems.push(text);
     else problems[MAX_PROBLEMS - 1] = "there are more problems than are listed";
@@ -133,13 +143,25 @@ export class Check {
     }
     const counted = inode.hasHugeBlocks ? blocks : blocks * (blockSize / 512);
     if (ino >= sb.firstIno && sb.clusterRatio === 1 && counted !== inode.blocks) {
-      this.#problem(`inode ${ino}: counts ${inode.blocks} sectors, has ${counted}`);
+      this.#problem(
+        `inode ${ino}: counts ${inode.blocks} sectors, has ${counted}`,
+        this.#set(ino, (inode) => {
+          inode.blocks = counted;
+        }),
+      );
     }
     if (ino !== ROOT_INO && ino < sb.firstIno) return;
     if (direntType(inode.mode) === 0) this.#problem(`inode ${ino}: mode ${inode.mode.toString(8)} is of no kind`);
     if (inode.isDir) this.#dirs.push(ino), this.report.directories++;
     else this.report.files++;
-    if (inode.dtime !== 0) this.#problem(`inode ${ino}: in use, but has a time of death`);
+    if (inode.dtime !== 0) {
+      this.#problem(
+        `inode ${ino}: in use, but has a time of death`,
+        this.#set(ino, (inode) => {
+          inode.dtime = 0;
+        }),
+      );
+    }
   }
 
   /** The file system's own blocks. */
@@ -175,10 +197,24 @@ export class Check {
     if (entries[1]?.name !== "..") this.#problem(`directory ${ino}: ".." is not its second entry`);
   }
 
+  #set(ino: number, change: (inode: Inode) => void): Fix {
+    return () => {
+      const inode = this.#vol.inode(ino);
+      this.#vol.touch(inode);
+      change(inode);
+    };
+  }
+
+  #removeName(dir: number, name: string): void {
+    const vol = this.#vol, inode = vol.inode(dir), place = findPlace(vol, inode, name);
+    vol.touch(inode);
+    if (place >= 0) removeEntry(vol, inode, name, place);
+  }
+
   #entry(dir: number, { name, ino, type }: Entry): void {
     const where = `directory ${dir}: "${name}"`, mode = this.#modes[ino];
     if (mode === 0 || (ino < this.#vol.sb.firstIno && ino !== ROOT_INO)) {
-      return this.#problem(`${where} names the unused inode ${ino}`);
+      return this.#problem(`${where} names the unused inode ${ino}`, () => this.#removeName(dir, name));
     }
     this.#names[ino]++;
     if (type !== 0 && type !== direntType(mode)) this.#problem(`${where} has the wrong file type`);
@@ -196,7 +232,12 @@ export class Check {
       const uncounted = direntType(this.#modes[ino]) === 2 && this.#links[ino] === 1;
       if (this.#names[ino] === 0) this.#problem(`inode ${ino} has no name`);
       else if (this.#names[ino] !== this.#links[ino] && !uncounted) {
-        this.#problem(`inode ${ino}: counts ${this.#links[ino]} links, has ${this.#names[ino]}`);
+        this.#problem(
+          `inode ${ino}: counts ${this.#links[ino]} links, has ${this.#names[ino]}`,
+          this.#set(ino, (inode) => {
+            inode.links = this.#names[ino];
+          }),
+        );
       }
     }
     const reaches = new Map<number, boolean>([[ROOT_INO, true], [0, false]]);
@@ -229,12 +270,34 @@ export class Check {
       this.#inodeBitmap(this.#group);
     }
     if (sb.clusterRatio === 1 && this.#free.blocks !== this.#vol.freeBlocks) {
-      this.#problem(`free blocks: ${this.#vol.freeBlocks} counted, ${this.#free.blocks} there`);
+      this.#problem(
+        `free blocks: ${this.#vol.freeBlocks} counted, ${this.#free.blocks} there`,
+        () => this.#setTotals(),
+      );
     }
     if (this.#free.inodes !== this.#vol.freeInodes) {
-      this.#problem(`free inodes: ${this.#vol.freeInodes} counted, ${this.#free.inodes} there`);
+      this.#problem(
+        `free inodes: ${this.#vol.freeInodes} counted, ${this.#free.inodes} there`,
+        () => this.#setTotals(),
+      );
     }
     return true;
+  }
+
+  #setTotals(): void {
+    this.#vol.freeBlocks = this.#free.blocks;
+    this.#vol.freeInodes = this.#free.inodes;
+    this.#vol.superDirty = true;
+  }
+
+  /** Sets `count` bits of a bitmap to what `isUsed` says. */
+  #setBits(block: number, count: number, isUsed: (bit: number) => boolean): void {
+    const buf = this.#vol.cache.get(block);
+    this.#vol.edit(buf, 0, buf.data.length);
+    for (let bit = 0; bit < count; bit++) {
+      if (isUsed(bit)) buf.data[bit >> 3] |= 1 << (bit & 7);
+      else buf.data[bit >> 3] &= ~(1 << (bit & 7));
+    }
   }
 
   #blockBitmap(g: number): void {
@@ -250,9 +313,18 @@ export class Check {
       if (marked !== used) wrong++;
     }
     this.#free.blocks += free;
-    if (wrong > 0) this.#problem(`group ${g}: the block bitmap is wrong about ${wrong} blocks`);
+    const fix = () => {
+      this.#setBits(
+        groups.blockBitmap(g),
+        count,
+        (bit) => (this.#used[(first + bit) >> 3] & (1 << ((first + bit) & 7))) !== 0,
+      );
+      groups.addFreeBlocks(g, free - groups.freeBlocks(g));
+      vol.blockHints[g] = 0;
+    };
+    if (wrong > 0) this.#problem(`group ${g}: the block bitmap is wrong about ${wrong} blocks`, fix);
     if (free !== groups.freeBlocks(g)) {
-      this.#problem(`group ${g}: ${groups.freeBlocks(g)} free blocks counted, ${free} there`);
+      this.#problem(`group ${g}: ${groups.freeBlocks(g)} free blocks counted, ${free} there`, fix);
     }
   }
 
@@ -272,12 +344,22 @@ export class Check {
       if (marked !== used) wrong++;
     }
     this.#free.inodes += free;
-    if (wrong > 0) this.#problem(`group ${g}: the inode bitmap is wrong about ${wrong} inodes`);
+    const fix = () => {
+      const isUsed = (bit: number) => {
+        const ino = g * sb.inodesPerGroup + bit + 1;
+        return this.#modes[ino] !== 0 || ino < sb.firstIno;
+      };
+      this.#setBits(groups.inodeBitmap(g), sb.inodesPerGroup, isUsed);
+      groups.addFreeInodes(g, free - groups.freeInodes(g));
+      groups.addUsedDirs(g, dirs - groups.usedDirs(g));
+      vol.inodeHints[g] = 0;
+    };
+    if (wrong > 0) this.#problem(`group ${g}: the inode bitmap is wrong about ${wrong} inodes`, fix);
     if (free !== groups.freeInodes(g)) {
-      this.#problem(`group ${g}: ${groups.freeInodes(g)} free inodes counted, ${free} there`);
+      this.#problem(`group ${g}: ${groups.freeInodes(g)} free inodes counted, ${free} there`, fix);
     }
     if (dirs !== groups.usedDirs(g)) {
-      this.#problem(`group ${g}: ${groups.usedDirs(g)} directories counted, ${dirs} there`);
+      this.#problem(`group ${g}: ${groups.usedDirs(g)} directories counted, ${dirs} there`, fix);
     }
   }
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { interop, program } from "../../tests/skip.ts";
 import { MemoryPort } from "../block_port.ts";
 import {
+  assertClean,
   LogPort,
   newVolume,
   ORDERED_MIX,
@@ -84,6 +85,44 @@ interop(
     assert.ok(clean >= 8 && clean < 40, `${clean} of 40 were clean`);
   },
 );
+
+interop(
+  "what a power cut leaves is repaired here as well, and clean for e2fsck",
+  { needs: [program("e2fsck")] },
+  async () => {
+    const before = newVolume({ size: 1 << 20 }), port = LogPort.over(before, 1024), random = new Random(31);
+    const fs = await Ext2.open(port, { now: testClock() }), load = new Workload(fs, random, ORDERED_MIX);
+    for (let i = 0; i < 250; i++) {
+      await load.step();
+      if (random.below(30) === 0) await fs.sync();
+    }
+    await fs.close();
+    for (let k = 0; k < 30; k++) {
+      const at = random.below(port.log.length), disk = before.bytes();
+      for (const entry of port.log.slice(0, at)) if (entry) disk.set(entry.data, entry.offset);
+      const memory = MemoryPort.from(disk), broken = await Ext2.open(memory, { now: testClock() });
+      const { found, left } = await broken.repair();
+      assert.deepEqual(left.problems, [], `cut at ${at}, found ${found.problems}`);
+      await broken.close();
+      assertClean(memory.bytes(), `cut at ${at}, repaired`);
+      assert.equal((await Ext2.open(memory, { now: testClock() })).wasUnclean, false);
+    }
+  },
+);
+
+Deno.test("damage that a repair could lose something by is left alone", async () => {
+  const { port, fs } = await worked(4);
+  const ino = await fs.make(fs.root, "file", { mode: S_IFREG | 0o644, uid: 0, gid: 0 });
+  await fs.write(ino, new Uint8Array(4000), 0);
+  await fs.close();
+  const bytes = port.bytes(),
+    view = new DataView(bytes.buffer),
+    at = view.getUint32(2048 + 8, true) * 1024 + (ino - 1) * 256;
+  view.setUint32(at + 40, view.getUint32(at + 44, true), true);
+  const memory = MemoryPort.from(bytes), { left } = await (await Ext2.open(memory, { now: testClock() })).repair();
+  assert.ok(left.unsafe > 0);
+  assert.deepEqual(memory.bytes(), bytes);
+});
 
 /** Damage of one kind, and what the check has to say about it. */
 const DAMAGES: [string, (view: DataView, file: number) => void, RegExp][] = [

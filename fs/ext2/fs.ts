@@ -25,7 +25,7 @@ import { readFile, shrink, stamp, WRITE_STEP_BYTES, writeFile } from "./file.ts"
 import { loadGroups } from "./group.ts";
 import { CRTIME, type Inode, type Time } from "./inode.ts";
 import { Journal, OverlayPort } from "./journal.ts";
-import { COMPAT, FL_APPEND, FL_IMMUTABLE, INCOMPAT, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
+import { COMPAT, ERROR_FS, FL_APPEND, FL_IMMUTABLE, INCOMPAT, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
 import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
 import { parseSuperblock, whyReadOnly } from "./superblock.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
@@ -52,7 +52,7 @@ function chain<T, U>(value: MaybePromise<T>, next: (value: T) => MaybePromise<U>
 export class Ext2 {
   readonly root = ROOT_INO;
   readonly #vol: Volume;
-  readonly #wasClean: boolean;
+  #wasClean: boolean;
 
   private constructor(vol: Volume) {
     this.#vol = vol;
@@ -342,6 +342,29 @@ export class Ext2 {
   /** Whether the volume is sound; a report, no repair. Reads all inodes and directories. */
   check(): MaybePromise<Report> {
     return this.#check(new Check(this.#vol));
+  }
+
+  /**
+   * Mends what a power cut leaves: names of files that are not there, counts, bitmaps; then the volume counts as clean.
+   * Nothing may be open. Where anything else is wrong it changes nothing. Answers what was found, and what is left.
+   */
+  async repair(): Promise<{ found: Report; left: Report }> {
+    await this.sync();
+    const check = new Check(this.#vol), found = await this.#check(check);
+    if (found.unsafe > 0) return { found, left: found };
+    for (const fix of check.fixes) await this.#vol.change(fix);
+    await this.sync();
+    const left = found.problems.length > 0 ? await this.check() : found;
+    if (left.problems.length === 0) this.#mended();
+    return { found, left };
+  }
+
+  #mended(): void {
+    this.#wasClean = true;
+    this.#vol.superDirty = true;
+    const { view } = this.#vol.sb;
+    view.setUint16(SB.state, view.getUint16(SB.state, true) & ~ERROR_FS, true);
+    view.setUint32(SB.lastCheck, Math.floor(this.#vol.now() / 1000), true);
   }
 
   #check(check: Check): MaybePromise<Report> {
