@@ -10,7 +10,7 @@
  * references to a Buf are good until the operation ends. Block numbers given to `get` lie inside the volume.
  */
 
-import { Err } from "../../core/err.ts";
+import { Err, toErr } from "../../core/err.ts";
 import type { BlockPort } from "../block_port.ts";
 
 /** Thrown where an operation has to wait for the disk; it is run again when `ready` resolves. */
@@ -225,7 +225,7 @@ export class BlockCache {
       },
       (error) => {
         for (let i = 0; i < count; i++) if (this.#loading.get(no + i) === done) this.#loading.delete(no + i);
-        throw error;
+        throw toErr(error);
       },
     );
     for (let i = 0; i < count; i++) this.#loading.set(no + i, done);

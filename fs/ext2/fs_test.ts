@@ -293,6 +293,23 @@ Deno.test("a read that fails is an EIO that changes nothing; a commit that fails
   assert.ok(later.lookup(later.root, "other"), "reading goes on");
 });
 
+Deno.test("on a slow disk that fails, every waiting operation gets the EIO, and goes through once the disk is back", async () => {
+  const disk = FailingPort.over(newVolume({ size: 1 << 20 })),
+    fs = await Ext2.open(new SlowPort(disk), { now: testClock() });
+  disk.failReads = true;
+  const tries = [fs.make(fs.root, "a", FILE), fs.make(fs.root, "b", FILE), fs.lookup(fs.root, "c")];
+  for (const result of await Promise.allSettled(tries)) {
+    assert.ok(result.status === "rejected" && code("EIO")(result.reason));
+  }
+  disk.failReads = false;
+  const ino = await fs.make(fs.root, "a", FILE);
+  assert.equal(await fs.lookup(fs.root, "a"), ino);
+  disk.failWrites = true;
+  await assert.rejects(async () => await fs.sync(), code("EIO"));
+  assert.match(fs.whyReadOnly!, /does not answer/);
+  await assert.rejects(async () => await fs.make(fs.root, "b", FILE), code("EROFS"));
+});
+
 Deno.test("errors=remount-ro: damage that is met stops all writing, and the volume says so", () => {
   const bytes = newVolume({ size: 1 << 20 }).bytes(), view = new DataView(bytes.buffer);
   view.setUint16(SUPER_OFFSET + SB.errors, 2, true);

@@ -82,7 +82,7 @@ async function exercise(port: GuardPort, random: Random): Promise<number> {
     }
   };
   await visit(fs.root);
-  await attempt(() => fs.check());
+  await attempt<unknown>(() => (random.below(2) === 0 ? fs.check() : fs.repair()));
   for (const file of files) {
     const { dir, name, ino } = file;
     switch (random.below(6)) {
