@@ -70,12 +70,18 @@ export interface IsolateData {
   /** Modules that it will ask for, by URL. */
   readonly ahead: Map<string, Served>;
   readonly modules: MessagePort;
-  /** One word, not 0 once the module asked for has been sent. */
-  readonly asked: Int32Array;
+  /** One word that counts the answers on `modules`. */
+  readonly answers: Int32Array;
   readonly control: MessagePort;
   readonly beat: Int32Array;
   readonly port: PortRef;
   readonly budget: Budget;
+}
+
+/** The answer to the isolate's nth question for a module. */
+export interface ModuleAnswer {
+  readonly n: number;
+  readonly served: Served;
 }
 
 /** What an isolate needs of the kernel side. */
@@ -110,7 +116,7 @@ export class Isolate implements Hosted {
   /** Its row in the matrix of rings. */
   readonly #row: string;
   readonly #beat = new Int32Array(new SharedArrayBuffer(4));
-  readonly #asked = new Int32Array(new SharedArrayBuffer(4));
+  readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   readonly #control = new MessageChannel();
   readonly #modules = new MessageChannel();
   readonly #stopped = Promise.withResolvers<void>();
@@ -182,7 +188,7 @@ export class Isolate implements Hosted {
       builtins: ISOLATE_BUILTINS,
       ahead: modules.ahead(spec.module, folder),
       modules: this.#modules.port2,
-      asked: this.#asked,
+      answers: this.#answers,
       control: this.#control.port2,
       beat: this.#beat,
       port,
@@ -203,10 +209,11 @@ export class Isolate implements Hosted {
   #serveModules(folder: string): void {
     const port = this.#modules.port1;
     port.onmessage = ({ data }) => {
-      const url = String(data?.url), type = String(data?.type ?? "");
-      port.postMessage(this.#host.modules.serve({ url, type, module: this.#spec.module, folder }));
-      Atomics.store(this.#asked, 0, 1);
-      Atomics.notify(this.#asked, 0);
+      const n = Number(data?.n), url = String(data?.url), type = String(data?.type ?? "");
+      const served = this.#host.modules.serve({ url, type, module: this.#spec.module, folder });
+      port.postMessage({ n, served } satisfies ModuleAnswer);
+      Atomics.add(this.#answers, 0, 1);
+      Atomics.notify(this.#answers, 0);
     };
   }
 

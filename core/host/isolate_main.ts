@@ -17,7 +17,7 @@ import process from "node:process";
 import { getHeapStatistics } from "node:v8";
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { hookModules, type Served } from "./module_hooks.ts";
-import type { IsolateData } from "./isolate.ts";
+import type { IsolateData, ModuleAnswer } from "./isolate.ts";
 
 /** How long the kernel may take to answer for one module. */
 const ASK_TIMEOUT_MS = 5_000;
@@ -26,7 +26,7 @@ const ASK_TIMEOUT_MS = 5_000;
 const PROCESS_HARM = ["abort", "binding", "dlopen", "exit", "getBuiltinModule", "kill", "_kill", "reallyExit", "stdin"];
 
 const data = workerData as IsolateData;
-const { modules, asked } = data;
+const { modules, answers } = data;
 
 /** Deno has the Web Locks, its types do not. */
 interface Locks {
@@ -41,9 +41,12 @@ await new Promise<void>((held) => {
 });
 
 /** What asking takes, kept from whoever replaces the globals later. */
-const { load, store, wait } = Atomics;
+const { load, wait } = Atomics;
 const post = modules.postMessage.bind(modules);
 const takeAhead = Map.prototype.get.bind(data.ahead);
+// deno-lint-ignore no-explicit-any -- node's and the web's MessagePort are one class with two types
+const receive = () => receiveMessageOnPort(modules as any)?.message as ModuleAnswer | undefined;
+let asks = 0;
 
 hookModules({
   names: data.names,
@@ -51,13 +54,16 @@ hookModules({
   ask(url, type): Served {
     const known = type === "" && takeAhead(url);
     if (known) return known;
-    store(asked, 0, 0);
-    post({ url, type });
-    if (load(asked, 0) === 0 && wait(asked, 0, 0, ASK_TIMEOUT_MS) === "timed-out") {
-      return { error: `cannot import ${url}: the kernel did not answer in ${ASK_TIMEOUT_MS} ms` };
+    const n = ++asks;
+    post({ n, url, type });
+    for (;;) {
+      // A wake may be that of an answer before, which had been seen already; so the port decides.
+      const seen = load(answers, 0);
+      for (let answer = receive(); answer; answer = receive()) if (answer.n === n) return answer.served;
+      if (wait(answers, 0, seen, ASK_TIMEOUT_MS) === "timed-out") {
+        return { error: `cannot import ${url}: the kernel did not answer in ${ASK_TIMEOUT_MS} ms` };
+      }
     }
-    // deno-lint-ignore no-explicit-any -- node's and the web's MessagePort are one class with two types
-    return receiveMessageOnPort(modules as any)?.message ?? { error: `cannot import ${url}: no answer` };
   },
 });
 
