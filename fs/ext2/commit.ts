@@ -179,7 +179,8 @@ function* births(vol: Volume, born: Change[]): Generator<Buf[]> {
 function needsParking(vol: Volume, { inode, oldLinks }: Change): boolean {
   if (oldLinks === 0 || inode.isDir) return false;
   const { lost, gained, replaced } = vol.batch;
-  return inode.links > 0 ? lost.has(inode.ino) && gained.has(inode.ino) : replaced.has(inode.ino);
+  const gaveWay = replaced.has(inode.ino);
+  return inode.links > 0 ? gained.has(inode.ino) && (gaveWay || lost.has(inode.ino)) : gaveWay;
 }
 
 /** An empty block of lost+found, if there is something to park. */

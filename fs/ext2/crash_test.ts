@@ -103,6 +103,24 @@ Deno.test("a rename over a file leaves the old or the new content under the name
   }
 });
 
+interop("a file that gains a name and gives way under its old one is never without a name", { needs }, async () => {
+  const before = newVolume({ size: 1 << 20 }), options = { now: testClock() }, setup = await Ext2.open(before, options);
+  const make = async (fs: Ext2, dir: number, name: string, mode: number) =>
+    await fs.make(dir, name, { mode, uid: 0, gid: 0 });
+  const [old, other] = [await make(setup, 2, "old", 0o40755), await make(setup, 2, "other", 0o40755)];
+  const file = await make(setup, old, "name", S_IFREG | 0o644);
+  await setup.write(file, new Uint8Array(3000), 0);
+  await setup.close();
+  const port = LogPort.over(before, 1024), fs = await Ext2.open(port, options);
+  await make(fs, old, "new", S_IFREG | 0o644);
+  await fs.link(file, other, "second");
+  await fs.rename({ dir: old, name: "new", toDir: old, toName: "name" });
+  await fs.close();
+  for (let at = 1; at <= port.log.length; at++) {
+    assertMends(stateAt(before, port.log, at, () => true), `cut at ${at} of ${port.log.length}`);
+  }
+});
+
 Deno.test("what was synced is there after a power cut, whatever came later", async () => {
   const before = newVolume({ size: 2 << 20 }), port = LogPort.over(before, 1024), random = new Random(7);
   const fs = await Ext2.open(port, { now: testClock() }), kept = new TextEncoder().encode("kept");
