@@ -11,14 +11,9 @@ import { Err, errFromErrno } from "../err.ts";
 
 const SYMBOLS = {
   gettid: { parameters: [], result: "i32" },
-  getpid: { parameters: [], result: "i32" },
   sched_getcpu: { parameters: [], result: "i32" },
-  sched_yield: { parameters: [], result: "i32" },
   sched_setaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   sched_getaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
-  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
-  sched_getscheduler: { parameters: ["i32"], result: "i32" },
-  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
   prctl: { parameters: ["i32", "buffer", "usize", "usize", "usize"], result: "i32" },
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },

@@ -14,9 +14,6 @@ import { type CpioEntry, writeCpio } from "./cpio.ts";
 import { cached, cacheDir, compileC, contentHash, exists, missingPrograms, programPath } from "./host.ts";
 import { debianKernel, type Kernel, kernelMissing, unpackPackage } from "./kernel.ts";
 
-/** Where the guest finds the host's loopback. */
-export const HOST_IN_GUEST = "10.0.2.2";
-
 /** The programs of the host that a guest takes; all are in `tools/apt-packages.txt`. */
 export const GUEST_PROGRAMS = ["qemu-system-x86_64", "gcc", "apt-get", "apt-cache", "dpkg-deb", "xz"] as const;
 
