@@ -190,7 +190,7 @@ function parkingBlock(vol: Volume): Buf | null {
   const ino = lookup(vol, vol.inode(ROOT_INO), "lost+found");
   if (ino === 0) return null;
   const dir = vol.inode(ino);
-  return dir.isDir && dir.links > 0 && !dir.dirty ? findEmptyBlock(vol, dir) : null;
+  return dir.isDir && !vol.batch.parents.has(ino) ? findEmptyBlock(vol, dir) : null;
 }
 
 /** The block with a name for each parked file. */
