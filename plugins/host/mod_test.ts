@@ -396,8 +396,8 @@ Deno.test("an adversary who swaps directories and links meanwhile leads nobody o
   Deno.symlinkSync(`${f.base}/outside`, `${f.base}/evil`);
   const script = `cd "$0"; while [ ! -e ../stop ]; do mv dir ../held; mv ../evil dir; mv dir ../evil; mv ../held dir;
     mv dir/inner ../heldfile; ln -s "$0/../secret" dir/inner; rm dir/inner; mv ../heldfile dir/inner; done`;
-  const adversary = new Deno.Command("sh", { args: ["-c", script, f.root], stderr: "null" }).spawn();
   const outcomes = new Map<string, number>(), inner = f.walk("/dir/inner"), dir = f.walk("/dir");
+  const adversary = new Deno.Command("sh", { args: ["-c", script, f.root], stderr: "null" }).spawn();
   const attempts = [
     () => f.read("/dir/inner"),
     () => f.on("/dir", (c) => f.dev.readdir(f.dev.open(c, OREAD, new Req(glenda)), 0, 4096, true).length + " entries"),
