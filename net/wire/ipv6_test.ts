@@ -83,7 +83,7 @@ Deno.test("walk() steps over each kind of header to what is carried", () => {
   assert.deepEqual([alert.chain.proto, alert.chain.payloadAt - 5, alert.chain.routerAlert], [58, 48, true]);
   const all = walk(deep);
   assert.equal(all.fault, undefined);
-  assert.deepEqual([all.chain.proto, all.chain.payloadAt - 5, all.chain.fragmentAt], [PROTO.tcp, 40 + 72 + 8, -1]);
+  assert.deepEqual([all.chain.proto, all.chain.payloadAt - 5, all.chain.fragmentAt], [PROTO.tcp, 40 + 72, -1]);
 });
 
 Deno.test("walk() stops at a fragment, and not at an atomic one", () => {
