@@ -12,7 +12,7 @@
  *
  * @example A plugin
  * ```ts
- * import { definePlugin, tree } from "ring9";
+ * import { definePlugin, tree } from "ring9/plugin";
  * export default definePlugin({ start: (ctx) => tree({ hello: "hello, world\n" }, ctx) });
  * ```
  *

@@ -4,7 +4,14 @@ import type { Hosted } from "../core/host/hosted.ts";
 import { Warden } from "../core/host/spawn.ts";
 import { Client } from "../core/p9/client.ts";
 
-const SPEC = { options: {}, reason: "fresh", hostowner: "glenda", generation: 1, log: console.error } as const;
+const SPEC = {
+  options: {},
+  reason: "fresh",
+  hostowner: "glenda",
+  sysname: "gnot",
+  generation: 1,
+  log: console.error,
+} as const;
 
 const folder = Deno.makeTempDirSync({ prefix: "ring9-bench-" });
 const hello = plugin("hello", "");

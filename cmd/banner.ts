@@ -31,6 +31,9 @@ export function banner(addresses: string[], user: string, ms: number): string {
   if (!addresses.some((address) => address.startsWith("tcp!"))) {
     lines.push("  over TCP: boot with --listen tcp!127.0.0.1!5640");
   }
+  if (addresses.some((address) => address.startsWith("tcp!"))) {
+    lines.push("", "There is no authentication yet: whoever can log in to this machine can be anybody over TCP.");
+  }
   return lines.join("\n") + "\n";
 }
 

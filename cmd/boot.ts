@@ -76,7 +76,7 @@ function readArgs(): BootOptions | null {
     if (positionals.length > 0) throw new Error(`"${positionals[0]}" is no option (try --help)`);
     const { image, listen, socket, quiet } = values;
     return {
-      image,
+      image: fromCaller(image),
       listen,
       socket,
       quiet,
@@ -86,6 +86,12 @@ function readArgs(): BootOptions | null {
     console.error(`ring9: ${(e as Error).message}`);
     Deno.exit(2);
   }
+}
+
+/** A relative path as the caller means it: `deno task` runs in the project's folder, and tells where it was called. */
+function fromCaller(image: string): string {
+  const folder = Deno.env.get("INIT_CWD");
+  return folder && /^\.{1,2}\//.test(image) ? `${folder}/${image}` : image;
 }
 
 if (import.meta.main) {

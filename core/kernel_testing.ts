@@ -35,6 +35,7 @@ export async function bootKernel(options: BootOptions): Promise<{ kernel: Kernel
       name,
       options: {},
       clock,
+      sysname: "gnot",
       hostowner: kernel.hostowner.name,
       signal: new AbortController().signal,
       log: (text) => kernel.log.print(text),

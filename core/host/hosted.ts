@@ -19,6 +19,7 @@ export interface PluginSpec {
   readonly options: Readonly<Record<string, unknown>>;
   readonly reason: StartReason;
   readonly hostowner: string;
+  readonly sysname: string;
 }
 
 /** What a hosted plugin may take. */

@@ -179,10 +179,10 @@ export class Isolate implements Hosted {
     const folder = modules.folderOf(spec.module);
     this.#serveModules(folder);
     this.#control.port1.onmessage = ({ data }) => this.#fromPlugin(data);
-    const { name, module, options, reason, hostowner } = spec;
+    const { name, module, options, reason, hostowner, sysname } = spec;
     const data: IsolateData = {
       id,
-      spec: { name, module, options, reason, hostowner },
+      spec: { name, module, options, reason, hostowner, sysname },
       run: new URL("./isolate_run.ts", import.meta.url).href,
       names: modules.names,
       builtins: ISOLATE_BUILTINS,

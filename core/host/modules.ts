@@ -35,8 +35,8 @@ export const ISOLATE_BUILTINS: readonly string[] = [
   "node:util",
 ];
 
-/** The project's folders, and its front door, that every plugin may import from. */
-const OPEN = ["core", "devices", "net", "fs", "mod.ts"];
+/** The project's folders that every plugin may import from. */
+const OPEN = ["core", "devices", "net", "fs"];
 
 interface Cached {
   readonly mtimeMs: number;
@@ -61,7 +61,6 @@ export class ModuleServer {
     this.#open = OPEN.map((name) => `${this.project}/${name}`);
     const url = (path: string) => pathToFileURL(`${this.project}/${path}`).href;
     this.names = {
-      "ring9": url("mod.ts"),
       "ring9/plugin": url("core/plugin/author.ts"),
       "deno-9p": url("core/p9/mod.ts"),
     };

@@ -11,7 +11,7 @@ import type { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { type Manifest, parseManifest, type Permissions } from "../plugin/manifest.ts";
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
-import type { Hosted } from "./hosted.ts";
+import { DEFAULT_HOST_LIMITS, type Hosted, within } from "./hosted.ts";
 import { startInline } from "./inline.ts";
 import type { Warden } from "./spawn.ts";
 
@@ -43,7 +43,8 @@ export class NodePlugins implements PluginHost {
     refuseImpossible(spec);
     if (spec.placement === "inline") return await this.#startInline(spec);
     const { name, module, options, cpu, generation, reason, log, manifest: { permissions, limits, shutdownMs } } = spec;
-    const common = { name, module, options, cpu, generation, reason, log, hostowner: this.#kernel.hostowner.name };
+    const { hostowner, sysname } = this.#kernel;
+    const common = { name, module, options, cpu, generation, reason, log, hostowner: hostowner.name, sysname };
     const all = { ...common, limits: { heapMb: limits.heapMb, stopMs: shutdownMs } };
     const hosted = spec.placement === "isolate"
       ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
@@ -53,8 +54,12 @@ export class NodePlugins implements PluginHost {
 
   async #startInline(spec: StartSpec): Promise<StartedPlugin> {
     const kernel = spec.manifest.permissions.kernel ? this.#kernel : undefined;
-    const { dev, stop } = await startInline({ ...spec, hostowner: this.#kernel.hostowner.name, kernel });
-    return { dev, id: "kernel", confinement: "none: trusted", stop, stats: () => ({}) };
+    const { clock, hostowner, sysname } = this.#kernel, { shutdownMs } = spec.manifest;
+    const starting = startInline({ ...spec, hostowner: hostowner.name, sysname, kernel });
+    const started = await within(clock, DEFAULT_HOST_LIMITS.startMs, starting);
+    if (!started) throw new Err("ETIMEDOUT", `${spec.name}: it did not start in ${DEFAULT_HOST_LIMITS.startMs} ms`);
+    const stop = async () => void await within(clock, shutdownMs, started.stop());
+    return { dev: started.dev, id: "kernel", confinement: "none: trusted", stop, stats: () => ({}) };
   }
 
   /** The tree of a plugin at a distance. Who asks there is who asks here. */
@@ -72,7 +77,7 @@ export class NodePlugins implements PluginHost {
   }
 
   #folderOf(plugin: string): URL {
-    if (/^\.{0,2}\//.test(plugin)) return pathToFileURL(`${Deno.realPathSync(plugin)}/`);
+    if (/^\.{0,2}\//.test(plugin)) return realFolder(plugin);
     for (const folder of PLUGIN_FOLDERS) {
       const url = new URL(`${folder}/${plugin}/`, this.#project);
       if (/^[a-z][a-z0-9_-]*$/.test(plugin) && isFile(new URL("plugin.json", url))) return url;
@@ -81,6 +86,14 @@ export class NodePlugins implements PluginHost {
       "ENOENT",
       `no plugin is called ${plugin} (looked in ${PLUGIN_FOLDERS.join(", ")}; or give a path to it)`,
     );
+  }
+}
+
+function realFolder(path: string): URL {
+  try {
+    return pathToFileURL(`${Deno.realPathSync(path)}/`);
+  } catch (e) {
+    throw new Err("ENOENT", `there is no plugin's folder ${path}`, { cause: e });
   }
 }
 

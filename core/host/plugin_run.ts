@@ -42,6 +42,7 @@ export async function startPlugin(
     options: Object.freeze(spec.options),
     clock: hostClock,
     hostowner: spec.hostowner,
+    sysname: spec.sysname,
     signal: unload.signal,
     log,
     random: fillRandom,

@@ -139,8 +139,10 @@ export class PluginProcess implements Hosted {
         this.#up.reject(new Err("ETIMEDOUT", `${spec.name}: it did not start in ${limits.startMs} ms`));
       }, () => {});
       this.up.catch(() => this.#end("crashed", "it did not start"));
-      const { name, module, options, reason, hostowner } = spec;
-      this.#send({ spec: { name, module, options, reason, hostowner }, names: modules.names } satisfies ProcessBoot)
+      const { name, module, options, reason, hostowner, sysname } = spec;
+      this.#send(
+        { spec: { name, module, options, reason, hostowner, sysname }, names: modules.names } satisfies ProcessBoot,
+      )
         .catch(() => {}); // a broken pipe: it has died, which its status tells
       const [status] = await Promise.all([child.status, this.#receive(child, folder), this.#listen(child)]);
       unwatch();

@@ -163,8 +163,8 @@ export function putWstat(w: Writer, d: Dir, unix: boolean): void {
 export function putAttr(w: Writer, d: Dir, full: boolean): void {
   w.qid(d.qid);
   w.u32(unixMode(d.mode, d.ext));
-  w.u32(d.nuid === NONUNAME ? NOBODY : d.nuid);
-  w.u32(d.ngid === NONUNAME ? NOBODY : d.ngid);
+  w.u32(d.nuid === NONUNAME && !full ? NOBODY : d.nuid);
+  w.u32(d.ngid === NONUNAME && !full ? NOBODY : d.ngid);
   w.u64(d.nlink);
   w.u64(d.rdev);
   w.u64(d.length);

@@ -22,6 +22,8 @@ export interface Ctx {
   readonly clock: Clock;
   /** Who runs the system. */
   readonly hostowner: string;
+  /** What the system calls itself. */
+  readonly sysname: string;
   /** Aborts when the plugin is unloaded. */
   readonly signal: AbortSignal;
   /** A line in /sys/log. */

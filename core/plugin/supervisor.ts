@@ -16,7 +16,7 @@
 import type { Dev } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
-import { MAFTER, MCREATE } from "../mount.ts";
+import { MAFTER, MCREATE, MREPL } from "../mount.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import type { ImagePlugin } from "./image.ts";
 import { checkOptions, type Manifest, type Placement } from "./manifest.ts";
@@ -164,7 +164,9 @@ export class Supervisor {
     if (inst.name !== inst.files.manifest.name) return [];
     for (const path of inst.files.manifest.serves.filter((path) => path.startsWith("/"))) {
       try {
-        await this.#kernel.procs.get(1)?.bind(`#${inst.name}`, path, MAFTER | MCREATE);
+        const init = this.#kernel.procs.get(1);
+        const taken = init?.pgrp.mountPoints().includes(path);
+        await init?.bind(`#${inst.name}`, path, MCREATE | (taken ? MAFTER : MREPL));
         inst.shownAt.push(path);
       } catch (e) {
         this.#kernel.log.print(`${inst.name}: not bound at ${path}: ${toErr(e).message}`);
@@ -214,10 +216,20 @@ export class Supervisor {
     });
   }
 
-  /** Stops a plugin and starts the same code again. */
+  /** Stops a plugin and starts it again: for one that holds what only one can have. Until then its files fail. */
   restart(name: string): Promise<void> {
     const inst = this.#mustHave(name);
-    return this.#inTurn(inst, () => this.#start(inst, inst.files, "restart"));
+    return this.#inTurn(inst, async () => {
+      const { started } = inst;
+      inst.started = null;
+      await started?.stop();
+      try {
+        await this.#start(inst, inst.files, "restart");
+      } catch (e) {
+        this.#giveUp(inst, toErr(e).message);
+        throw e;
+      }
+    });
   }
 
   /** Stops all, the last loaded first. */
@@ -265,7 +277,7 @@ export class Supervisor {
       inst.startMs = inst.upSinceMs - begun;
       started.died?.then((why) => this.#died(inst, started, why));
     } catch (e) {
-      if (!old) inst.error = toErr(e).message;
+      if (!old) inst.error = firstLine(toErr(e).message);
       throw e;
     }
     print(`${DONE[reason]}, ${placement}, generation ${generation}`);
@@ -282,27 +294,35 @@ export class Supervisor {
     }
   }
 
-  /** A plugin that went by itself is started again, each time after a longer pause, until it dies too often. */
+  /** A plugin that went by itself is started again, each time after a longer pause, until it has died too often. */
   async #died(inst: PluginInstance, started: StartedPlugin, why: string): Promise<void> {
-    if (this.#closed || inst.started !== started) return;
-    const { clock, log } = this.#kernel;
-    const { mode, intensity: [most, seconds] } = inst.files.manifest.restart;
-    inst.error = why;
+    if (inst.started !== started) return;
     inst.started = null;
-    log.print(`${inst.name}: died: ${why}`);
-    const now = clock.monotonic();
-    inst.deaths = [...inst.deaths.filter((at) => now - at < seconds * 1000), now];
-    if (mode === "temporary" || inst.deaths.length > most) return this.#giveUp(inst, why);
-    inst.state = "restarting";
-    inst.restarts++;
-    const pauseMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (inst.deaths.length - 1));
-    await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
-    if (this.#closed || this.#instances.get(inst.name) !== inst || inst.started) return;
-    try {
-      await this.#inTurn(inst, () => this.#start(inst, inst.files, "restart"));
-    } catch (e) {
-      this.#giveUp(inst, toErr(e).message);
+    while (!this.#closed && this.#instances.get(inst.name) === inst && !inst.started) {
+      inst.error = firstLine(why);
+      this.#kernel.log.print(`${inst.name}: died: ${why}`);
+      if (this.#diedTooOften(inst)) return this.#giveUp(inst, inst.error);
+      inst.state = "restarting";
+      inst.restarts++;
+      await this.#pause(FIRST_BACKOFF_MS * 2 ** (inst.deaths.length - 1));
+      if (this.#instances.get(inst.name) !== inst || inst.started) return;
+      try {
+        return await this.#inTurn(inst, () => this.#start(inst, inst.files, "restart"));
+      } catch (e) {
+        why = `it did not start again: ${toErr(e).message}`;
+      }
     }
+  }
+
+  #diedTooOften(inst: PluginInstance): boolean {
+    const { mode, intensity: [most, seconds] } = inst.files.manifest.restart;
+    const now = this.#kernel.clock.monotonic();
+    inst.deaths = [...inst.deaths.filter((at) => now - at < seconds * 1000), now];
+    return mode === "temporary" || inst.deaths.length > most;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#kernel.clock.after(Math.min(MAX_BACKOFF_MS, ms), resolve));
   }
 
   #giveUp(inst: PluginInstance, why: string): void {
@@ -310,4 +330,8 @@ export class Supervisor {
     inst.error = why;
     this.#kernel.log.print(`${inst.name}: given up: ${why} (try: echo restart >/sys/plugins/${inst.name}/ctl)`);
   }
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0];
 }

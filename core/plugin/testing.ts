@@ -112,6 +112,7 @@ export async function start(plugin: Plugin, how: StartOptions = {}): Promise<Run
     options: manifest ? checkOptions(manifest, given) : given,
     clock,
     hostowner: user.name,
+    sysname: "gnot",
     signal: life.signal,
     log: (text) => void log.push(text),
     random: (bytes) => {

@@ -203,6 +203,7 @@ class Served {
       options: { terminal: "none" },
       clock,
       hostowner: "glenda",
+      sysname: "gnot",
       signal: new AbortController().signal,
       log: (text) => void this.log.push(text),
       random: () => {},

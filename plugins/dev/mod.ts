@@ -17,7 +17,7 @@ const MAX_SYSNAME = 64;
 
 /** The tree's description. */
 function devFiles(ctx: Ctx) {
-  const state = { sysname: String(ctx.options.sysname ?? "ring9") };
+  const state = { sysname: ctx.sysname };
   const random = () => raw({ mode: 0o666, read: (dst) => fillRandom(ctx, dst), write: (data) => data.length });
   return {
     null: raw({ mode: 0o666, read: () => 0, write: (data) => data.length }),

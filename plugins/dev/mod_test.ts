@@ -10,9 +10,10 @@ class Fixture {
   randomCalls: number[] = [];
   readonly ctx: Ctx = {
     name: "dev",
-    options: { sysname: "gnot" },
+    options: {},
     clock: { now: () => this.now, monotonic: () => this.ticks, after: () => () => {} },
     hostowner: "glenda",
+    sysname: "gnot",
     signal: new AbortController().signal,
     log: () => {},
     random: (bytes) => {

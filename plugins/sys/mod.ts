@@ -78,7 +78,7 @@ function pluginsCtl(kernel: Kernel): Described {
       run: (name, req) => control(kernel, req, (s) => s.reload(name)),
     },
     "restart name": {
-      help: "stops it and starts the same code",
+      help: "stops it and starts it again",
       run: (name, req) => control(kernel, req, (s) => s.restart(name)),
     },
   }, { mode: OWNER_WRITES });
@@ -95,7 +95,7 @@ function pluginDir(kernel: Kernel, name: string): Described | undefined {
           control(kernel, req, (s) => s.reload(name, placement ? { placement: placement as Placement } : {})),
       },
       "restart": {
-        help: "stops it and starts the same code",
+        help: "stops it and starts it again",
         run: (req) => control(kernel, req, (s) => s.restart(name)),
       },
       "unload [force]": {

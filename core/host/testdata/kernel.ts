@@ -56,6 +56,7 @@ function full(spec: Spec): IsolateSpec & ProcessSpec {
     options: {},
     reason: "fresh",
     hostowner: "glenda",
+    sysname: "gnot",
     generation: 1,
     permissions: {},
   } as const;
