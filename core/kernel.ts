@@ -106,8 +106,15 @@ export class Kernel implements Devtab, ProcHost {
     return await this.#renew(name);
   }
 
-  /** Takes a Dev away. With open files: EBUSY unless forced, and then these answer ESTALE. */
+  /**
+   * Takes a Dev away. With open files: EBUSY unless forced, and then these answer ESTALE. A Dev that is the `/` of a
+   * name space is never taken away, only replaced: nobody could attach any more, to bring it back.
+   */
   unregister(name: string, options: { force?: boolean; why?: string } = {}): void {
+    const inst = instanceOf(this.#mustHave(name));
+    if ([...this.pgrps].some((pgrp) => pgrp.standsOn(inst))) {
+      throw new Err("EBUSY", `#${name} is the / of a name space (try: reload ${name})`);
+    }
     const open = this.openChans(name);
     if (open > 0 && !options.force) throw new Err("EBUSY", `device #${name} has ${open} open files`);
     this.#retire(name, options.why ?? `plugin ${name} was unloaded`);

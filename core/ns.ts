@@ -73,6 +73,11 @@ export class Pgrp {
     return this.#twin(this.#table.copy());
   }
 
+  /** Whether `/` is a directory of this Dev. */
+  standsOn(inst: Instance): boolean {
+    return this.#root.inst === inst;
+  }
+
   /** A name space with the same root and no mounts. */
   empty(): Pgrp {
     return this.#twin(new MountTable());

@@ -249,6 +249,7 @@ Deno.test("devices: by name and spec, refused when in use, gone, and found again
   await init.bind("#a", "/n/a");
   const fd = await init.open("/n/a/f"), other = await init.open("#b/f");
   assert.throws(() => kernel.unregister("a"), /device #a has 1 open files/);
+  assert.throws(() => kernel.unregister("root", { force: true }), /#root is the \/ of a name space/);
   kernel.unregister("a", { force: true });
   const into = new Uint8Array(10);
   await assert.rejects(init.read(fd, into), /plugin a was unloaded/);

@@ -203,9 +203,7 @@ function hostowner(image: Image): User {
 
 /** Reads the image of a folder of images/, or of a path. */
 function readImage(project: URL, name: string): { image: Image; folder: URL } {
-  const folder = /^\.{0,2}\//.test(name)
-    ? pathToFileURL(`${Deno.realPathSync(name)}/`)
-    : new URL(`images/${name}/`, project);
+  const folder = /^\.{0,2}\//.test(name) ? pathToFileURL(`${name}/`) : new URL(`images/${name}/`, project);
   const path = fileURLToPath(new URL("image.json", folder));
   try {
     return { image: parseImage(Deno.readTextFileSync(path), path), folder };
