@@ -58,8 +58,21 @@ export class Ipv4 extends Packet implements Ipv4Fields {
     if (header < IPV4_BYTES || header > end - at) return "header";
     const total = get16(bytes, at + LENGTH);
     if (total < header || total > end - at) return "length";
+    return this.#point(bytes, at, header, at + total);
+  }
+
+  /** As `parse`, for what an ICMP error quotes of a packet: its header is whole, what it carries may be cut short. */
+  parseQuote(bytes: Uint8Array, at: number, end: number): Fault | undefined {
+    if (end - at < IPV4_BYTES) return "short";
+    if (bytes[at] >>> 4 !== 4) return "version";
+    const header = (bytes[at] & 15) * 4, total = get16(bytes, at + LENGTH);
+    if (header < IPV4_BYTES || header > end - at) return "header";
+    return total < header ? "length" : this.#point(bytes, at, header, Math.min(at + total, end));
+  }
+
+  #point(bytes: Uint8Array, at: number, header: number, end: number): Fault | undefined {
     if (header > IPV4_BYTES && !optionsOk(bytes, at + IPV4_BYTES, at + header)) return "option";
-    this.point(bytes, at, at + total);
+    this.point(bytes, at, end);
     return undefined;
   }
 

@@ -55,6 +55,14 @@ export class Ipv6 extends Packet implements Ipv6Fields {
     return undefined;
   }
 
+  /** As `parse`, for what an ICMPv6 error quotes of a packet: its header is whole, what it carries may be cut short. */
+  parseQuote(bytes: Uint8Array, at: number, end: number): Fault | undefined {
+    if (end - at < IPV6_BYTES) return "short";
+    if (bytes[at] >>> 4 !== 6) return "version";
+    this.point(bytes, at, Math.min(at + IPV6_BYTES + get16(bytes, at + LENGTH), end));
+    return undefined;
+  }
+
   get payloadAt(): number {
     return this.at + IPV6_BYTES;
   }
