@@ -52,27 +52,20 @@ export interface Ipv4Fields {
 /** A packet. */
 export class Ipv4 extends Packet implements Ipv4Fields {
   parse(bytes: Uint8Array, at = 0, end = bytes.length): Fault | undefined {
-    if (end - at < IPV4_BYTES) return "short";
-    if (bytes[at] >>> 4 !== 4) return "version";
-    const header = (bytes[at] & 15) * 4;
-    if (header < IPV4_BYTES || header > end - at) return "header";
-    const total = get16(bytes, at + LENGTH);
-    if (total < header || total > end - at) return "length";
-    return this.#point(bytes, at, header, at + total);
+    const fault = this.parseQuote(bytes, at, end);
+    return fault === undefined && get16(bytes, at + LENGTH) > end - at ? "length" : fault;
   }
 
   /** As `parse`, for what an ICMP error quotes of a packet: its header is whole, what it carries may be cut short. */
   parseQuote(bytes: Uint8Array, at: number, end: number): Fault | undefined {
     if (end - at < IPV4_BYTES) return "short";
     if (bytes[at] >>> 4 !== 4) return "version";
-    const header = (bytes[at] & 15) * 4, total = get16(bytes, at + LENGTH);
+    const header = (bytes[at] & 15) * 4;
     if (header < IPV4_BYTES || header > end - at) return "header";
-    return total < header ? "length" : this.#point(bytes, at, header, Math.min(at + total, end));
-  }
-
-  #point(bytes: Uint8Array, at: number, header: number, end: number): Fault | undefined {
+    const total = get16(bytes, at + LENGTH);
+    if (total < header) return "length";
     if (header > IPV4_BYTES && !optionsOk(bytes, at + IPV4_BYTES, at + header)) return "option";
-    this.point(bytes, at, end);
+    this.point(bytes, at, Math.min(at + total, end));
     return undefined;
   }
 
