@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { formatIpv4 } from "../addr.ts";
 import { checksumOk } from "../checksum.ts";
 import { emitIpv4, IPOPT, Ipv4, PROTO } from "./ipv4.ts";
-import { abuse, hex, Random, refusesCuts } from "./wire_fixture.ts";
+import { abuse, explore, hex, Random, refusesCuts } from "./wire_fixture.ts";
 
 /** UDP from 192.168.0.1 to 192.168.0.199, do not fragment. */
 const plain = hex("4500 001c 0000 4000 4011 b8b8 c0a8 0001 c0a8 00c7 0035 e97c 0008 0000");
@@ -98,6 +98,13 @@ Deno.test("a header that lies is refused with the reason", () => {
   assert.equal(refused(20, "01010194", alert), "option", "a kind that ends the header");
   assert.equal(refused(20, "00ffffff", alert), undefined, "nothing counts behind the end of the list");
   assert.equal(refused(20, "01940301", alert), undefined);
+});
+
+Deno.test("an option that is cut by the end of a packet without data is refused without a look behind it", () => {
+  const data = alert.slice(0, 24);
+  data[3] = 24;
+  data.set(hex("01010194"), 20);
+  assert.equal(explore(new Ipv4(), data), "option");
 });
 
 Deno.test("no bytes make the view throw or read outside of the packet", () => {
