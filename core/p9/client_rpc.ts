@@ -14,6 +14,7 @@
  * See intro(5), flush(5) and version(5) of Plan 9.
  */
 
+import { alignment } from "./align.ts";
 import { Err, toErr } from "../err.ts";
 import { askedCount, replyError, type ReplyTo } from "./client_replies.ts";
 import { decodeR, encode, HEADER_BYTES } from "./codec.ts";
@@ -80,7 +81,14 @@ export class Rpc {
   #writing = false;
   #in = new Uint8Array(READ_BYTES);
   #reader = new Reader(this.#in);
+  /** Where in `#in` what has come stands, and how much. */
+  #from = 0;
   #have = 0;
+  /** Bytes of the stream so far. Buffers begin where their bytes are aligned as in the stream: see `alignment`. */
+  #received = 0;
+  #sent = 0;
+  /** Where in `#out` what waits begins. */
+  #outFrom = 0;
   /** The Rread whose data goes straight into its sink. */
   #direct: { call: Call; at: number; size: number } | undefined;
   #failure: Err | undefined;
@@ -286,11 +294,13 @@ export class Rpc {
   #writeOut = (): void => {
     this.#flushQueued = false;
     try {
-      while (this.#out.at > 0 && !this.#failure) {
-        const full = this.#out;
+      while (this.#out.at > this.#outFrom && !this.#failure) {
+        const full = this.#out, from = this.#outFrom;
+        this.#sent += full.at - from;
         this.#out = this.#spare;
+        this.#out.at = this.#outFrom = alignment(this.#sent);
         this.#spare = full;
-        const writing = this.transport.write(full.bytes.subarray(0, full.at));
+        const writing = this.transport.write(full.bytes.subarray(from, full.at));
         if (writing) {
           this.#writing = true;
           writing.then(this.#written, this.#broken);
@@ -322,11 +332,15 @@ export class Rpc {
     try {
       while (!this.#failure) {
         const direct = this.#direct;
-        const into = direct ? direct.call.sink!.subarray(direct.at, direct.size) : this.#in.subarray(this.#have);
+        if (this.#have === 0) this.#from = alignment(this.#received);
+        const into = direct
+          ? direct.call.sink!.subarray(direct.at, direct.size)
+          : this.#in.subarray(this.#from + this.#have);
         const reading = this.transport.read(into);
         const count = typeof reading === "object" && reading !== null ? await reading : reading;
         if (this.#failure) return;
         if (count === null) return this.#fail(new Err("ECONNRESET", `${this.transport.remote} closed the connection`));
+        this.#received += count;
         if (direct) this.#fillSink(direct, count);
         else {
           this.#have += count;
@@ -341,8 +355,9 @@ export class Rpc {
   /** Handles every whole reply that is there, and makes room for the next. */
   #parse(): void {
     const bytes = this.#in;
-    let at = 0, need = HEADER_BYTES;
-    while (this.#have - at >= 4) {
+    const end = this.#from + this.#have;
+    let at = this.#from, need = HEADER_BYTES;
+    while (end - at >= 4) {
       const size = (bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | bytes[at + 3] << 24) >>> 0;
       if (size < HEADER_BYTES || size > this.msize) {
         return this.#fail(
@@ -352,7 +367,7 @@ export class Rpc {
           ),
         );
       }
-      if (this.#have - at < size) {
+      if (end - at < size) {
         if (this.#startDirect(at, size)) return;
         need = size;
         break;
@@ -361,14 +376,18 @@ export class Rpc {
       if (this.#failure) return;
       at += size;
     }
-    this.#have -= at;
-    if (this.#have > 0 && at > 0) bytes.copyWithin(0, at, at + this.#have);
-    if (need > bytes.length) this.#growIn(need);
+    this.#have = end - at;
+    this.#from = alignment(this.#received - this.#have);
+    if (this.#have > 0 && at > this.#from) bytes.copyWithin(this.#from, at, end);
+    else this.#from = at;
+    if (this.#from + need > bytes.length) this.#growIn(need);
   }
 
   #growIn(need: number): void {
     const grown = new Uint8Array(Math.min(this.msize, 2 * need) + READ_BYTES);
-    grown.set(this.#in.subarray(0, this.#have));
+    const from = alignment(this.#received - this.#have);
+    grown.set(this.#in.subarray(this.#from, this.#from + this.#have), from);
+    this.#from = from;
     this.#in = grown;
     this.#reader = new Reader(grown);
   }
@@ -416,7 +435,7 @@ export class Rpc {
 
   /** Begins to read an Rread, of which a part is there, straight into its sink; false when that is not worth while. */
   #startDirect(at: number, size: number): boolean {
-    const bytes = this.#in, there = this.#have - at - RREAD_HEADER;
+    const bytes = this.#in, end = this.#from + this.#have, there = end - at - RREAD_HEADER;
     if (there < 0 || size - RREAD_HEADER - there < DIRECT_BYTES || bytes[at + 4] !== m.Rread) return false;
     const call = this.#tags.get(bytes[at + 5] | bytes[at + 6] << 8);
     if (
@@ -424,7 +443,7 @@ export class Rpc {
     ) return false;
     const count = this.#reader.reset(at + HEADER_BYTES, at + RREAD_HEADER).u32();
     if (count !== size - RREAD_HEADER || count > call.count || count > call.sink.length) return false;
-    call.sink.set(bytes.subarray(at + RREAD_HEADER, this.#have));
+    call.sink.set(bytes.subarray(at + RREAD_HEADER, end));
     this.#have = 0;
     this.#direct = { call, at: there, size: count };
     return true;

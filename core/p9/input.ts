@@ -6,13 +6,14 @@
  */
 
 import { Err } from "../err.ts";
+import { alignment } from "./align.ts";
 import { Reader } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
-/** Bytes of the buffer that every stream has; one with larger messages gets a larger one while they come. */
+/** Bytes of the buffer that every stream has; one with larger messages gets a larger one. */
 const SMALL_BYTES = 64 * 1024;
-/** Room beyond the largest message, so that what follows it comes in the same read. */
-const AHEAD_BYTES = 64 * 1024;
+/** Room beyond the largest message, so that those that follow it come in the same read. */
+const AHEAD_BYTES = 192 * 1024;
 /** The smallest message: size, type, tag. */
 const MIN_FRAME_BYTES = 7;
 
@@ -66,29 +67,26 @@ export class Input {
     return true;
   }
 
-  /** Moves a partial message to the front, into a larger buffer when it needs one, into a small one when it does not. */
+  /** Moves a partial message to the front, into a larger buffer when it needs one. */
   #makeRoom(): void {
     const { bytes } = this.reader;
     const left = this.#filled - this.#start;
     const size = left >= 4 ? this.reader.reset(this.#start, this.#filled).u32() : 0;
-    if (left === 0) this.#start = this.#filled = 0;
-    if (size > bytes.length) return this.#replace(this.maxFrame + AHEAD_BYTES);
+    const front = alignment(this.bytesIn - left);
+    if (left === 0) this.#start = this.#filled = front;
+    const large = 2 * size > bytes.length && bytes.length === SMALL_BYTES;
+    if (large || front + size > bytes.length) return this.#grow(front);
     if (left === 0 || this.#start + Math.max(size, left + 1) <= bytes.length) return;
-    bytes.copyWithin(0, this.#start, this.#filled);
-    this.#start = 0;
-    this.#filled = left;
+    bytes.copyWithin(front, this.#start, this.#filled);
+    this.#start = front;
+    this.#filled = front + left;
   }
 
-  /** Gives a large buffer back while nothing is in it. */
-  shrink(): void {
-    if (this.#filled === this.#start && this.reader.bytes.length > SMALL_BYTES) this.#replace(SMALL_BYTES);
-  }
-
-  #replace(size: number): void {
-    const grown = new Uint8Array(size);
-    grown.set(this.reader.bytes.subarray(this.#start, this.#filled));
-    this.#filled -= this.#start;
-    this.#start = 0;
+  #grow(front: number): void {
+    const grown = new Uint8Array(this.maxFrame + AHEAD_BYTES);
+    grown.set(this.reader.bytes.subarray(this.#start, this.#filled), front);
+    this.#filled += front - this.#start;
+    this.#start = front;
     this.reader = new Reader(grown);
   }
 }

@@ -5,6 +5,7 @@
  * come from a pool that all sessions share, so that an idle connection holds a small one.
  */
 
+import { alignment } from "./align.ts";
 import { Writer } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
@@ -47,6 +48,8 @@ export class Output {
   readonly #transport: Transport;
   readonly #pool: BufferPool;
   #filling: Writer;
+  /** Where in `#filling` what waits begins. */
+  #from = 0;
   #writing: Promise<void> | null = null;
   #writingBytes = 0;
   /** Bytes written so far. */
@@ -65,7 +68,8 @@ export class Output {
     const w = this.#filling;
     if (w.limit - w.at >= bytes) return w;
     const larger = this.#pool.take(w.at + bytes);
-    larger.data(w.bytes.subarray(0, w.at));
+    larger.at = this.#from;
+    larger.data(w.bytes.subarray(this.#from, w.at));
     this.#pool.give(w);
     this.#filling = larger;
     return larger;
@@ -73,12 +77,12 @@ export class Output {
 
   /** Bytes that wait or are being written. */
   get pending(): number {
-    return this.#filling.at + this.#writingBytes;
+    return this.#filling.at - this.#from + this.#writingBytes;
   }
 
   /** Starts to write what is there, unless a write is under way: that one goes on with it. Never throws. */
   flush(): void {
-    if (this.#writing || this.#filling.at === 0) return;
+    if (this.#writing || this.#filling.at === this.#from) return;
     const done = this.#writeOnce();
     if (done) this.#writing = this.#drain(done);
   }
@@ -92,13 +96,15 @@ export class Output {
   /** Writes the filled buffer; a promise when the transport did not take it at once. */
   #writeOnce(): Promise<void> | void {
     const w = this.#filling;
+    const waiting = w.bytes.subarray(this.#from, w.at);
     this.#filling = this.#pool.take(0);
+    if (this.failed === null) this.bytesOut += waiting.length;
+    this.#filling.at = this.#from = alignment(this.bytesOut);
     if (this.failed !== null) return this.#pool.give(w);
-    this.bytesOut += w.at;
     try {
-      const done = this.#transport.write(w.bytes.subarray(0, w.at));
+      const done = this.#transport.write(waiting);
       if (!(done instanceof Promise)) return this.#pool.give(w);
-      this.#writingBytes = w.at;
+      this.#writingBytes = waiting.length;
       return done.catch((e) => this.#fail(e)).then(() => {
         this.#writingBytes = 0;
         this.#pool.give(w);
@@ -111,7 +117,7 @@ export class Output {
 
   async #drain(first: Promise<void>): Promise<void> {
     await first;
-    while (this.#filling.at > 0) await this.#writeOnce();
+    while (this.#filling.at > this.#from) await this.#writeOnce();
     this.#writing = null;
   }
 
