@@ -55,6 +55,7 @@ export interface RpcOptions {
 
 /** Bytes read at once: some dozen small replies, or the head of a large one. */
 const READ_BYTES = 128 * 1024;
+const CLOSING = "the connection is being closed";
 const FIRST_OUT_BYTES = 64 * 1024;
 /** An Rread with more bytes than this still to come is read straight into its sink. */
 const DIRECT_BYTES = 16 * 1024;
@@ -92,6 +93,8 @@ export class Rpc {
   /** The Rread whose data goes straight into its sink. */
   #direct: { call: Call; at: number; size: number } | undefined;
   #failure: Err | undefined;
+  /** Types of requests that are not begun any more: the connection is being closed. */
+  #refused: readonly number[] = [];
   #settleClosed!: (why: Err | null) => void;
   #onIdle: (() => void) | undefined;
 
@@ -125,8 +128,9 @@ export class Rpc {
     const asked = askedCount(msg);
     const count = sink && sink.length < asked ? sink.length : asked;
     const call: Call = { type: msg.type, count, tag: -1, state: "waiting", done, sink };
-    if (this.#failure) {
-      queueMicrotask(() => this.#finish(call, this.#failure!, null));
+    const refusal = this.#failure ?? (this.#refused.includes(msg.type) ? new Err("ESHUTDOWN", CLOSING) : undefined);
+    if (refusal) {
+      queueMicrotask(() => this.#finish(call, refusal, null));
       return call;
     }
     if (msg.type === m.Tversion) return this.#sendVersion(msg, call);
@@ -197,6 +201,7 @@ export class Rpc {
 
   /** Gives up all requests of some types. */
   flushAll(types: readonly number[]): void {
+    this.#refused = types;
     for (const call of this.#pending()) if (types.includes(call.type)) this.flush(call);
   }
 
