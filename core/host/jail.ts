@@ -27,10 +27,10 @@ const SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store
 /** What a program that uses the network reads. */
 const NETWORK = ["resolv.conf", "hosts", "host.conf", "nsswitch.conf", "services", "ssl", "ca-certificates", "pki"];
 
-/** Joins the cgroup, opens the filter for bubblewrap, and becomes the program. */
+/** Joins the cgroup, opens the filter for bubblewrap and leaves no name of it behind, and becomes the program. */
 const SCRIPT = `cgroup=$1 filter=$2; shift 2; ulimit -c 0
 [ -z "$cgroup" ] || echo $$ >"$cgroup/cgroup.procs" || exit 125
-[ -z "$filter" ] || exec "$@" 9<"$filter"
+[ -z "$filter" ] || { exec 9<"$filter"; rm -f "$filter"; }
 exec "$@"`;
 
 /** What is to run, and what it may. */

@@ -34,6 +34,7 @@ export class NodePlugins implements PluginHost {
   read(plugin: string): PluginFiles {
     const folder = this.#folderOf(plugin);
     const path = fileURLToPath(new URL("plugin.json", folder));
+    if (!isFile(new URL("plugin.json", folder))) throw new Err("ENOENT", `there is no plugin.json in ${plugin}`);
     const manifestText = Deno.readTextFileSync(path);
     const manifest = parseManifest(manifestText, path);
     return { manifest, manifestText, module: new URL("mod.ts", folder).href, man: textOrEmpty(folder, manifest.name) };

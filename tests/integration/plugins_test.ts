@@ -140,6 +140,7 @@ Deno.test("wrong commands are refused with what would be right", async () => {
     ["lod x", /unknown command/],
     ["load", /plugin/],
     ["load nosuch", /no plugin is called nosuch/],
+    ["load ../../etc", /there is no plugin(\.json in|'s folder) \.\./],
     ["load ram", /loaded already/],
     ["load hello as a/b", /name/],
     ["load hello placement moon", /placement/],
