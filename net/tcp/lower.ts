@@ -100,3 +100,23 @@ export interface Trouble {
   at: number;
   end: number;
 }
+
+/**
+ * A transport, as IP sees it: what it calls for the packets of one protocol.
+ *
+ * IP hands over what came for an address of this host: whole (reassembled), with a header that was checked, never what was
+ * sent to a broadcast address. A transport may send in `input` (a reset, a cookie); most it sends in its `poll`, once a
+ * batch.
+ */
+export interface Transport {
+  /**
+   * A packet: bytes [at, end) are transport header and payload, borrowed until this returns. False when nobody is there
+   * and IP is to say so (ICMP port unreachable): TCP answers for itself, and always says true.
+   */
+  input(bytes: Uint8Array, at: number, end: number, arrival: Arrival, now: number): boolean;
+  /**
+   * An ICMP error. True when it quotes something that was really sent a moment ago (RFC 5927): IP believes "too big", and
+   * lowers the path's MTU, before anything else is sent, only then. The transport sees the new `path.mtu` in its next poll.
+   */
+  trouble(trouble: Trouble, now: number): boolean;
+}
