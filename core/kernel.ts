@@ -23,6 +23,7 @@ import { NONUNAME, ORDWR } from "./p9/types.ts";
 import { isDial, quote } from "./path.ts";
 import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
+import { QueueTable } from "./queues.ts";
 import { Service, Services } from "./services.ts";
 
 /** What a kernel is made with. */
@@ -54,6 +55,8 @@ export class Kernel implements Devtab, ProcHost {
   readonly log: Kmesg;
   readonly procs = new ProcTable();
   readonly services = new Services();
+  /** Hardware queues: who owns which. */
+  readonly queues: QueueTable;
   /** Name spaces in use. */
   readonly pgrps = new Set<Pgrp>();
   readonly listeners = new Set<Endpoint>();
@@ -75,6 +78,7 @@ export class Kernel implements Devtab, ProcHost {
     this.hostowner = typeof hostowner === "string" ? { name: hostowner, uid: NONUNAME, gid: NONUNAME } : hostowner;
     this.sysname = options.sysname ?? "ring9";
     this.log = new Kmesg(options.clock);
+    this.queues = new QueueTable(options.clock, (text) => this.log.print(text));
     this.#dial = options.dial;
   }
 

@@ -20,6 +20,7 @@ const ALIASES: Record<string, string> = {
 const LEAVES = [
   "core/err.ts",
   "core/clock.ts",
+  "core/link.ts",
   "core/assert.ts",
   "core/block.ts",
   "core/p9/types.ts",

@@ -22,7 +22,6 @@ import { type Image, type ImagePlugin, parseImage } from "../plugin/image.ts";
 import { startOrder } from "../plugin/levels.ts";
 import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
 import type { Proc } from "../proc.ts";
-import { QueueTable } from "../queues.ts";
 import { hostClock } from "./clock.ts";
 import { NodePlugins } from "./plugin_host.ts";
 import type { Warden } from "./spawn.ts";
@@ -57,7 +56,6 @@ export interface NodeEvents {
 export class Node {
   readonly kernel: Kernel;
   readonly supervisor: Supervisor;
-  readonly queues: QueueTable;
   readonly srv: Srv;
   /** The first proc; its name space is the one that is served. */
   readonly init: Proc;
@@ -70,7 +68,6 @@ export class Node {
     this.init = parts.init;
     this.#warden = parts.warden;
     const { kernel } = this;
-    this.queues = new QueueTable(kernel.clock, (text) => kernel.log.print(text));
     this.srv = new Srv(new Export(this.init.pgrp, { name: "ns" }), {
       clock: kernel.clock,
       user: (uname, nuname) => userOf(kernel.hostowner, uname, nuname),
@@ -79,7 +76,7 @@ export class Node {
     kernel.stats.set("9p", () => ({ ...this.srv.stats, sessions: this.srv.sessions.size }));
     watchFaults(kernel);
     kernel.reports.set("rings", () => this.#warden.rings.text());
-    kernel.reports.set("queues", () => this.queues.status() + this.queues.stats());
+    kernel.reports.set("queues", () => kernel.queues.status() + kernel.queues.stats());
   }
 
   /** Boots. Throws what stands in the way, with everything stopped again. */
