@@ -1,0 +1,350 @@
+/**
+ * BBR: sends at the bandwidth that the path has shown lately, with one bandwidth-delay product and a little in flight.
+ *
+ * Layer: net/tcp/cc. It models the path by two filters: the greatest delivery rate of the last ten rounds, and the least
+ * RTT of the last ten seconds. Loss alone slows nothing down: single lost segments are repaired at full speed.
+ *
+ * It is version 1 as Linux has it by default, with these differences:
+ * - ECN bounds what is in flight (version 1 ignores it), and so does heavy loss on a local path.
+ * - PROBE_RTT goes down to half of the product instead of four segments (version 3).
+ * - Startup ends at once when a round with more than 2 % loss brought no growth; there is no long-term policer model.
+ * - A path of less than a millisecond is not paced, and counts as one millisecond long: there the stalls of sender and
+ *   receiver are longer than the path, and a window of its length would turn each of them into lost bandwidth for good.
+ *
+ * See draft-cardwell-iccrg-bbr-congestion-control-00 (version 1), draft-ietf-ccwg-bbr (version 3), Linux's tcp_bbr.c.
+ */
+
+import { AckAggregation } from "./ack_aggregation.ts";
+import {
+  type AckSample,
+  type CcOptions,
+  type CongestionControl,
+  INITIAL_SEGMENTS,
+  LOCAL_RTT_MS,
+  NO_LIMIT,
+} from "./cc.ts";
+import { WindowedMax } from "./filter.ts";
+import { quantumOf } from "./pacing.ts";
+
+/** 2 / ln 2: the least gain that doubles the rate each round. */
+const HIGH_GAIN = 2.885, DRAIN_GAIN = 1 / HIGH_GAIN, CWND_GAIN = 2;
+/** A phase lasts a round trip: probe for more, give back what that queued, cruise. */
+const CYCLE = [1.25, 0.75, 1, 1, 1, 1, 1, 1];
+/** Paced a little below the estimate, so that queues drain. */
+const PACING_MARGIN = 0.99;
+
+const BW_ROUNDS = 10;
+/** A round for the filter lasts this long at least: ten rounds of a local path are shorter than one pause of a garbage collector. */
+const MIN_ROUND_MS = 5;
+/** The pipe is full when this many rounds have not brought this growth. */
+const FULL_BW_ROUNDS = 3, FULL_BW_GROWTH = 1.25;
+
+const MIN_RTT_WINDOW_MS = 10_000, PROBE_RTT_MS = 200, PROBE_RTT_LOCAL_MS = 10, PROBE_RTT_GAIN = 0.5;
+const MIN_SEGMENTS = 4;
+
+/** Longest time of aggregation that is allowed for. */
+const MAX_EXTRA_MS = 100;
+
+/** Loss of a round that is heavy; what is left of the bound on what is in flight after it, and after an echo of congestion. */
+const HEAVY_LOSS = 0.02, LOSS_BETA = 0.7, ECN_BETA = 0.8;
+/** On a local path the bound does not go below this. */
+const LOCAL_FLOOR_BYTES = 65_536;
+
+/** What BBR is doing. */
+const enum Mode {
+  startup,
+  drain,
+  probeBw,
+  probeRtt,
+}
+
+/** The model of one connection's path, and what follows from it. */
+export class Bbr implements CongestionControl {
+  readonly name = "bbr";
+  cwnd: number;
+  ssthresh = NO_LIMIT;
+  pacingRate: number;
+  quantum: number;
+
+  private mss: number;
+  private readonly initialCwnd: number;
+  private mode: Mode = Mode.startup;
+
+  /** Rounds of the connection; those that count for the bandwidth filter; where they end, by bytes delivered. */
+  private roundEnd = 0;
+  private roundStart = false;
+  private bwRound = 0;
+  private bwRoundMs: number;
+  private bwRoundStart = false;
+  private readonly bwFilter = new WindowedMax(BW_ROUNDS);
+  /** Samples of what was sent before this much was delivered say no more than the application's own pauses do. */
+  private quietUntil = -1;
+  private readonly aggregation = new AckAggregation();
+
+  private fullPipe = false;
+  private fullBw = 0;
+  private fullBwRounds = 0;
+
+  private cycle: number;
+  private cycleMs: number;
+
+  /** 0: not known. */
+  private minRttMs: number;
+  private minRttAtMs: number;
+  /** PROBE_RTT: when it may end; 0 while the window has not fallen yet. */
+  private probeRttEndMs = 0;
+  private probeRttRound = false;
+  private idleRestart = false;
+
+  /** Recovery: the window before it, and whether its first round lasts, in which what leaves is what arrived. */
+  private priorCwnd = 0;
+  private inRecovery = false;
+  private conserve = false;
+  private conserveUntil = 0;
+
+  /** Bound on what is in flight, by ECN or local loss; it grows by `inflightStep`, which doubles each round. */
+  private inflightHi = NO_LIMIT;
+  private inflightStep = 0;
+  private roundLost = 0;
+  private roundAcked = 0;
+  private roundInflight = 0;
+
+  constructor({ mss, now, rttMs = 0, seed, initialSegments = INITIAL_SEGMENTS }: CcOptions) {
+    this.mss = mss;
+    this.initialCwnd = this.cwnd = initialSegments * mss;
+    this.minRttMs = rttMs;
+    this.minRttAtMs = this.bwRoundMs = this.cycleMs = now;
+    // Not in the phase that drains; connections that begin together do not probe together.
+    this.cycle = [0, 2, 3, 4, 5, 6, 7][(seed >>> 0) % 7];
+    this.pacingRate = this.local ? 0 : HIGH_GAIN * this.cwnd / (rttMs || 1);
+    this.quantum = quantumOf(this.pacingRate, mss);
+  }
+
+  /** Estimated bandwidth, bytes a millisecond; 0 before the first sample. */
+  get bw(): number {
+    return this.bwFilter.value;
+  }
+
+  onAck(ack: AckSample): void {
+    this.updateRound(ack);
+    this.updateBandwidth(ack);
+    if (this.roundStart) this.updateBound();
+    this.updateMinRtt(ack);
+    this.updateMode(ack);
+    this.setPacing();
+    this.setCwnd(ack);
+  }
+
+  enterRecovery(_now: number, inflight: number, lostBytes: number): void {
+    this.saveCwnd();
+    this.inRecovery = this.conserve = true;
+    // Until what is sent from now on is acknowledged: the counter is not known here, the next ACK brings it.
+    this.conserveUntil = -1;
+    this.cwnd = Math.max(inflight + Math.max(lostBytes, this.mss), this.mss);
+  }
+
+  exitRecovery(_now: number): void {
+    this.inRecovery = this.conserve = false;
+    this.cwnd = Math.max(this.cwnd, this.priorCwnd);
+  }
+
+  onRto(_now: number, inflight: number, _first: boolean): void {
+    this.saveCwnd();
+    this.inRecovery = true;
+    this.conserve = false;
+    this.fullBw = this.fullBwRounds = 0;
+    this.cwnd = inflight + this.mss;
+  }
+
+  onUndo(now: number): void {
+    this.fullBw = this.fullBwRounds = 0;
+    this.exitRecovery(now);
+  }
+
+  onEcn(_now: number, inflight: number): void {
+    this.bound(ECN_BETA * Math.min(Math.max(inflight, this.mss), this.cwnd), this.product(1));
+  }
+
+  onIdleRestart(now: number, _idleMs: number, _rtoMs: number): void {
+    this.idleRestart = true;
+    this.aggregation.restart(now);
+    if (this.mode === Mode.probeBw && this.pacingRate > 0 && this.bw > 0) this.pacingRate = this.bw * PACING_MARGIN;
+    if (this.mode === Mode.probeRtt) this.checkProbeRttEnd(now);
+  }
+
+  setMss(mss: number): void {
+    this.mss = mss;
+    this.cwnd = Math.max(this.cwnd, mss);
+    this.quantum = quantumOf(this.pacingRate, mss);
+  }
+
+  private get local(): boolean {
+    return this.minRttMs > 0 && this.minRttMs < LOCAL_RTT_MS;
+  }
+
+  private get pacingGain(): number {
+    if (this.mode === Mode.startup) return HIGH_GAIN;
+    if (this.mode === Mode.drain) return DRAIN_GAIN;
+    return this.mode === Mode.probeBw ? CYCLE[this.cycle] : 1;
+  }
+
+  private get cwndGain(): number {
+    if (this.mode === Mode.probeBw) return CWND_GAIN;
+    return this.mode === Mode.probeRtt ? 1 : HIGH_GAIN;
+  }
+
+  private get minCwnd(): number {
+    return MIN_SEGMENTS * this.mss;
+  }
+
+  /** `gain` bandwidth-delay products of the path as it is; the initial window while nothing is known. */
+  private product(gain: number): number {
+    return this.bw === 0 || this.minRttMs === 0 ? this.initialCwnd : gain * this.bw * this.minRttMs;
+  }
+
+  /** What is to be in flight for `gain`: stalls on local paths, super-segments in the sender and half ones in the peer allowed for. */
+  private target(gain: number): number {
+    const path = this.local && this.bw > 0 ? gain * this.bw * LOCAL_RTT_MS : this.product(gain);
+    return path + 3 * this.quantum + (this.pacingGain > 1 ? 2 * this.mss : 0);
+  }
+
+  private updateRound(ack: AckSample): void {
+    this.roundLost += ack.lostBytes;
+    this.roundAcked += ack.ackedBytes;
+    this.roundInflight = Math.max(this.roundInflight, ack.priorInflight);
+    if (this.conserve && this.conserveUntil < 0) this.conserveUntil = ack.delivered;
+    this.roundStart = ack.ackedBytes > 0 && ack.priorDelivered >= this.roundEnd;
+    this.bwRoundStart = this.roundStart && ack.now - this.bwRoundMs >= MIN_ROUND_MS && this.mode !== Mode.probeRtt;
+    if (this.roundStart) this.roundEnd = ack.delivered;
+    if (this.bwRoundStart) {
+      this.bwRound++;
+      this.bwRoundMs = ack.now;
+    }
+    if (this.conserve && ack.ackedBytes > 0 && ack.priorDelivered >= this.conserveUntil) this.conserve = false;
+  }
+
+  private updateBandwidth(ack: AckSample): void {
+    const limited = ack.appLimited || ack.priorDelivered <= this.quietUntil;
+    if (ack.rate > 0 && (!limited || ack.rate >= this.bw)) this.bwFilter.update(ack.rate, this.bwRound);
+    if (this.bwRoundStart && !this.fullPipe && !limited) this.checkFullPipe();
+    const most = Math.min(this.cwnd, this.bw * MAX_EXTRA_MS);
+    if (ack.ackedBytes > 0) this.aggregation.onAck(ack.now, ack.ackedBytes, this.bw, most, this.roundStart);
+  }
+
+  private checkFullPipe(): void {
+    if (this.bw >= this.fullBw * FULL_BW_GROWTH) {
+      this.fullBw = this.bw;
+      this.fullBwRounds = 0;
+      return;
+    }
+    this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS || this.roundLost > HEAVY_LOSS * this.roundAcked;
+  }
+
+  /** Once a round: the bound on what is in flight falls with heavy loss on a local path, else it rises until it is none. */
+  private updateBound(): void {
+    if (this.local && this.fullPipe && this.roundLost > HEAVY_LOSS * this.roundAcked) {
+      this.bound(LOSS_BETA * this.roundInflight, Math.max(this.product(CWND_GAIN), LOCAL_FLOOR_BYTES));
+    } else if (this.inflightHi < NO_LIMIT) {
+      this.inflightHi += this.inflightStep;
+      this.inflightStep *= 2;
+      if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
+    }
+    this.roundLost = this.roundAcked = this.roundInflight = 0;
+  }
+
+  private bound(bytes: number, floor: number): void {
+    this.inflightHi = Math.min(Math.max(bytes, floor, this.minCwnd), this.inflightHi);
+    this.inflightStep = this.mss;
+  }
+
+  private updateMinRtt(ack: AckSample): void {
+    const expired = ack.now > this.minRttAtMs + MIN_RTT_WINDOW_MS;
+    if (ack.rttMs >= 0 && (ack.rttMs < this.minRttMs || this.minRttMs === 0 || expired)) {
+      this.minRttMs = Math.max(ack.rttMs, 0.001);
+      this.minRttAtMs = ack.now;
+    }
+    if (expired && !this.idleRestart && this.mode !== Mode.probeRtt) {
+      this.saveCwnd();
+      this.mode = Mode.probeRtt;
+      this.probeRttEndMs = 0;
+    }
+    if (this.mode === Mode.probeRtt) this.probeRtt(ack);
+    if (ack.ackedBytes > 0) this.idleRestart = false;
+  }
+
+  private get probeRttCwnd(): number {
+    return Math.max(this.product(PROBE_RTT_GAIN), this.minCwnd);
+  }
+
+  private probeRtt(ack: AckSample): void {
+    this.quietUntil = ack.delivered + ack.inflight;
+    if (this.probeRttEndMs === 0) {
+      if (ack.inflight > this.probeRttCwnd) return;
+      this.probeRttEndMs = ack.now + (this.local ? PROBE_RTT_LOCAL_MS : PROBE_RTT_MS);
+      this.probeRttRound = false;
+      this.roundEnd = ack.delivered;
+      return;
+    }
+    if (this.roundStart) this.probeRttRound = true;
+    if (this.probeRttRound) this.checkProbeRttEnd(ack.now);
+  }
+
+  private checkProbeRttEnd(now: number): void {
+    if (this.probeRttEndMs === 0 || now < this.probeRttEndMs) return;
+    this.minRttAtMs = now;
+    this.cwnd = Math.max(this.cwnd, this.priorCwnd);
+    if (this.fullPipe) this.enterProbeBw(now);
+    else this.mode = Mode.startup;
+  }
+
+  private updateMode(ack: AckSample): void {
+    if (this.mode === Mode.startup && this.fullPipe) this.mode = Mode.drain;
+    // What is not paced has nothing to drain: the window falls by itself.
+    if (this.mode === Mode.drain && (this.local || ack.inflight <= this.target(1))) this.enterProbeBw(ack.now);
+    if (this.mode === Mode.probeBw && this.phaseIsOver(ack)) this.enterPhase((this.cycle + 1) % CYCLE.length, ack.now);
+  }
+
+  private enterProbeBw(now: number): void {
+    this.mode = Mode.probeBw;
+    this.enterPhase(this.cycle === 1 ? 2 : this.cycle, now);
+  }
+
+  private enterPhase(phase: number, now: number): void {
+    this.cycle = phase;
+    this.cycleMs = now;
+  }
+
+  private phaseIsOver(ack: AckSample): boolean {
+    const gain = CYCLE[this.cycle], long = ack.now - this.cycleMs > this.minRttMs;
+    if (gain > 1) return long && (ack.lostBytes > 0 || ack.priorInflight >= this.target(gain));
+    if (gain < 1) return long || ack.priorInflight <= this.target(1);
+    return long;
+  }
+
+  private setPacing(): void {
+    if (this.bw === 0) return;
+    const rate = this.pacingGain * this.bw * PACING_MARGIN;
+    if (this.local) this.pacingRate = 0;
+    else if (this.fullPipe || rate > this.pacingRate || this.mode !== Mode.startup) this.pacingRate = rate;
+    this.quantum = quantumOf(rate, this.mss);
+  }
+
+  private saveCwnd(): void {
+    const whole = !this.inRecovery && this.mode !== Mode.probeRtt;
+    this.priorCwnd = whole ? this.cwnd : Math.max(this.priorCwnd, this.cwnd);
+  }
+
+  private setCwnd(ack: AckSample): void {
+    let cwnd = this.inRecovery ? Math.max(this.cwnd - ack.lostBytes, this.mss) : this.cwnd;
+    if (this.conserve) {
+      cwnd = Math.max(cwnd, ack.inflight + ack.ackedBytes);
+    } else {
+      const extra = this.fullPipe ? this.aggregation.extraBytes : 0;
+      const target = this.target(this.cwndGain) + extra;
+      if (this.fullPipe) cwnd = Math.min(cwnd + ack.ackedBytes, target);
+      else if (cwnd < target || ack.delivered < this.initialCwnd) cwnd += ack.ackedBytes;
+    }
+    cwnd = Math.min(Math.max(cwnd, this.minCwnd), this.inflightHi, NO_LIMIT);
+    this.cwnd = this.mode === Mode.probeRtt ? Math.min(cwnd, this.probeRttCwnd) : cwnd;
+  }
+}
