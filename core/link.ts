@@ -100,6 +100,6 @@ export interface Port extends Link {
   attach(sink: FrameSink | null): void;
   /** Counters by name, since it was made: at least inPackets, inBytes, outPackets, outBytes, inDrops, outDrops. */
   counters(): Record<string, number>;
-  /** Lets go of the device. May be called twice; what is sent from then on is dropped. */
-  close(): void;
+  /** Lets go of the device, at once or soon. May be called twice; what is sent from then on is dropped. */
+  close(): void | Promise<void>;
 }

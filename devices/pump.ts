@@ -1,0 +1,122 @@
+/**
+ * Pump: brings what a descriptor has to whoever takes it, and sleeps when it has nothing.
+ *
+ * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then gives the event loop
+ * a turn. Empty, it looks again and again for `spinUs` (giving the CPU up between two looks, so that a peer on the
+ * same CPU runs), then parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
+ * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs nothing.
+ *
+ * Measured, per wake-up, on two CPUs of a virtual machine: spin 4 us, park 40-80 us (a sleeping CPU has to be woken);
+ * on one CPU 9 us for both. A signal (SIGIO) or another isolate that polls and notifies are slower than the park.
+ */
+
+import { setImmediate } from "node:timers";
+import { toErr } from "../core/err.ts";
+import { must, netCalls, O_CLOEXEC, O_NONBLOCK } from "./net_calls.ts";
+
+/** Frames between two turns of the event loop. */
+const BATCH = 256;
+/** Looks between two turns of the event loop, while it spins. */
+const LOOKS = 16;
+const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
+/** Failures of the device in a row after which it is given up. */
+const MAX_FAULTS = 16;
+
+/** What a pump is made with. */
+export interface PumpOptions {
+  /** Readable when there is something to drain. */
+  fd: number;
+  /** Delivers at most `limit` frames; answers how many there were. */
+  drain(limit: number): number;
+  /** Microseconds that it looks before it parks; 0 parks at once. */
+  spinUs: number;
+  /** Told when it ends because the device has failed. */
+  onFault(why: Error): void;
+}
+
+/** See the head of this file. */
+export class Pump {
+  /** Times it slept, and looks that found nothing. */
+  parks = 0;
+  idleLooks = 0;
+  /** As in PumpOptions; may be changed at any time. */
+  spinUs: number;
+  /** What of `spinUs` is in use. */
+  #windowUs = 0;
+  readonly #options: PumpOptions;
+  readonly #stopFd: number;
+  #stopped = false;
+  #done: Promise<void> | undefined;
+
+  constructor(options: PumpOptions) {
+    this.#options = options;
+    this.spinUs = options.spinUs;
+    this.#stopFd = must(netCalls().eventfd(0, O_CLOEXEC | O_NONBLOCK), "eventfd");
+  }
+
+  /** Begins; does nothing when it runs. */
+  start(): void {
+    this.#done ??= this.#run();
+  }
+
+  /** Ends, and resolves when nothing touches the descriptor any more. */
+  async stop(): Promise<void> {
+    if (!this.#stopped) {
+      this.#stopped = true;
+      netCalls().writeBuffer(this.#stopFd, new BigUint64Array([1n]), 8n);
+      this.#done = (this.#done ?? Promise.resolve()).finally(() => netCalls().close(this.#stopFd));
+    }
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    for (let faults = 0; !this.#stopped;) {
+      try {
+        while (!this.#stopped) {
+          if (this.#options.drain(BATCH) === 0 && !await this.#spin()) await this.#park();
+          else await turn();
+          faults = 0;
+        }
+      } catch (thrown) {
+        if (++faults < MAX_FAULTS) continue;
+        return this.#options.onFault(toErr(thrown));
+      }
+    }
+  }
+
+  /** Looks until something came (true), or its time is over. */
+  async #spin(): Promise<boolean> {
+    if (this.#windowUs === 0) return false;
+    const calls = netCalls(), endMs = performance.now() + this.#windowUs / 1000;
+    while (!this.#stopped) {
+      for (let look = 0; look < LOOKS; look++) {
+        calls.sched_yield();
+        if (this.#options.drain(BATCH) > 0) return true;
+      }
+      this.idleLooks += LOOKS;
+      if (performance.now() > endMs) break;
+      await turn();
+    }
+    return false;
+  }
+
+  /** Sleeps until there is something, and adapts the spin to how long that took. */
+  async #park(): Promise<void> {
+    const fds = new Uint8Array(2 * POLLFD_BYTES), view = new DataView(fds.buffer);
+    [this.#options.fd, this.#stopFd].forEach((fd, i) => {
+      view.setInt32(i * POLLFD_BYTES, fd, true);
+      view.setInt16(i * POLLFD_BYTES + 4, POLLIN, true);
+    });
+    const beginMs = performance.now();
+    this.parks++;
+    await netCalls().poll(fds, 2n, -1);
+    const sleptUs = (performance.now() - beginMs) * 1000;
+    this.#windowUs = sleptUs < 4 * this.spinUs ? this.spinUs : this.#windowUs > 4 ? this.#windowUs / 2 : 0;
+    const events = view.getInt16(REVENTS, true);
+    if (events !== 0 && (events & POLLIN) === 0) throw new Error(`poll: events ${events}`);
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { netTest, run } from "../tests/netns.ts";
+import { program } from "../tests/skip.ts";
+import { CHECKSUM, type FrameInfo, type FrameSink, GSO, PLAIN } from "../core/link.ts";
+import { openTap, type Tap } from "./tap.ts";
+
+const OUR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
+const LINUX = "10.99.0.1", OURS = "10.99.0.2";
+
+interface Got {
+  bytes: Uint8Array;
+  info: FrameInfo;
+}
+
+/** Keeps what arrives, and waits for what is looked for. */
+class Keeper implements FrameSink {
+  readonly got: Got[] = [];
+  begins = 0;
+  ends = 0;
+  #wake = () => {};
+  begin() {
+    this.begins++;
+  }
+  frame(bytes: Uint8Array, at: number, end: number, info: FrameInfo) {
+    this.got.push({ bytes: bytes.slice(at, end), info: { ...info } });
+    this.#wake();
+  }
+  end() {
+    this.ends++;
+  }
+  async find(wanted: (got: Got) => boolean): Promise<Got> {
+    for (let from = 0;;) {
+      for (; from < this.got.length; from++) if (wanted(this.got[from])) return this.got[from];
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+}
+
+const isUdp = ({ bytes }: Got) => bytes[12] === 8 && bytes[13] === 0 && bytes[23] === 17;
+
+async function withTap(fn: (tap: Tap, keeper: Keeper) => Promise<void>, mtu = 1500): Promise<void> {
+  const tap = openTap({ name: "tap0", mac: OUR_MAC, up: true, mtu, address: `${LINUX}/24`, txqueuelen: 1000 });
+  const keeper = new Keeper();
+  try {
+    tap.attach(keeper);
+    await run("ip", "neigh", "replace", OURS, "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent");
+    await fn(tap, keeper);
+  } finally {
+    await tap.close();
+  }
+}
+
+/** An Ethernet frame with UDP of `payload` to Linux's port 9; `info` says whether the checksum is left to Linux. */
+function udpFrame(tap: Tap, hostMac: Uint8Array, payload: number, gsoBytes: number): [Uint8Array, FrameInfo] {
+  const frame = new Uint8Array(42 + payload), view = new DataView(frame.buffer);
+  frame.set(hostMac);
+  frame.set(tap.mac, 6);
+  view.setUint16(12, 0x0800);
+  frame.set([0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 10, 99, 0, 2, 10, 99, 0, 1], 14);
+  view.setUint16(16, 28 + payload);
+  view.setUint16(24, ~sum(frame.subarray(14, 34)) & 0xffff);
+  view.setUint16(34, 7777);
+  view.setUint16(36, 9);
+  view.setUint16(38, 8 + payload);
+  for (let i = 0; i < payload; i++) frame[42 + i] = i * 7;
+  // The pseudo-header's sum alone: Linux adds the rest.
+  view.setUint16(40, sum(frame.subarray(26, 34)) + 17 + 8 + payload);
+  const partial = { ...PLAIN, checksum: CHECKSUM.partial, checksumStart: 34, checksumOffset: 6 };
+  return [frame, gsoBytes === 0 ? partial : { ...partial, gso: GSO.udp, gsoBytes, headerBytes: 42 }];
+}
+
+function sum(bytes: Uint8Array): number {
+  let total = 0;
+  for (let i = 0; i < bytes.length; i += 2) total += bytes[i] << 8 | bytes[i + 1];
+  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16);
+  return total;
+}
+
+function send(tap: Tap, frame: Uint8Array, info: FrameInfo): void {
+  assert(tap.begin(frame.length));
+  tap.frame.set(frame, tap.frameAt);
+  tap.end(frame.length, info);
+  tap.flush();
+}
+
+/** UDP by the host's own socket; `gso` cuts what is sent into segments of that size. */
+class HostUdp {
+  readonly #libc = Deno.dlopen("libc.so.6", {
+    socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+    bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+    sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
+    recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+    setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+  readonly #fd: number;
+  constructor(port: number) {
+    const c = this.#libc.symbols;
+    this.#fd = c.socket(2, 2 | 0o4000, 0);
+    assert(this.#fd >= 0);
+    assert.equal(c.bind(this.#fd, sockaddr("0.0.0.0", port), 16), 0);
+  }
+  send(to: string, port: number, bytes: Uint8Array<ArrayBuffer>, gso = 0) {
+    const c = this.#libc.symbols;
+    assert.equal(c.setsockopt(this.#fd, 17, 103, new Int32Array([gso]), 4), 0, "UDP_SEGMENT");
+    assert.equal(Number(c.sendto(this.#fd, bytes, BigInt(bytes.length), 0, sockaddr(to, port), 16)), bytes.length);
+  }
+  receive(): Uint8Array | undefined {
+    const into = new Uint8Array(65536);
+    const got = Number(this.#libc.symbols.recv(this.#fd, into, 65536n, 0));
+    return got < 0 ? undefined : into.subarray(0, got);
+  }
+  [Symbol.dispose]() {
+    this.#libc.symbols.close(this.#fd);
+    this.#libc.close();
+  }
+}
+
+function sockaddr(ip: string, port: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([2, 0, port >> 8, port & 255, ...ip.split(".").map(Number), 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+async function linuxMac(keeper: Keeper, udp: HostUdp): Promise<Uint8Array> {
+  udp.send(OURS, 1, new Uint8Array(1));
+  return (await keeper.find(isUdp)).bytes.slice(6, 12);
+}
+
+netTest("tap: a frame of Linux arrives with its checksum left to us, ours leaves with it left to Linux", [
+  program("ip"),
+], async () => {
+  await withTap(async (tap, keeper) => {
+    using udp = new HostUdp(9);
+    const mac = await linuxMac(keeper, udp);
+    udp.send(OURS, 4242, new Uint8Array(1000).fill(5));
+    const { bytes, info } = await keeper.find((got) => isUdp(got) && got.bytes.length === 1042);
+    assert.deepEqual([...bytes.subarray(0, 6)], [...OUR_MAC]);
+    assert.deepEqual({ ...info }, { ...PLAIN, checksum: CHECKSUM.partial, checksumStart: 34, checksumOffset: 6 });
+    assert.equal(bytes.at(-1), 5);
+    send(tap, ...udpFrame(tap, mac, 700, 0));
+    const got = udp.receive();
+    assert.equal(got?.length, 700);
+    assert.deepEqual(got.subarray(0, 4), Uint8Array.of(0, 7, 14, 21));
+    assert(keeper.begins > 0 && keeper.begins === keeper.ends);
+    const { outPackets, inPackets, outDrops } = tap.counters();
+    assert.deepEqual({ outPackets, outDrops }, { outPackets: 1, outDrops: 0 });
+    assert.equal(inPackets, keeper.got.length);
+  });
+});
+
+netTest("tap: super-frames of 60 KB come in whole, and go out for Linux to cut", [program("ip")], async () => {
+  await withTap(async (tap, keeper) => {
+    using udp = new HostUdp(9);
+    const mac = await linuxMac(keeper, udp);
+    udp.send(OURS, 4242, new Uint8Array(60_000).fill(6), 1400);
+    const { bytes, info } = await keeper.find((got) => isUdp(got) && got.bytes.length > 2000);
+    assert.equal(bytes.length, 60_042);
+    const { checksum, gso, gsoBytes, headerBytes } = info;
+    assert.deepEqual({ checksum, gso, gsoBytes, headerBytes }, {
+      checksum: CHECKSUM.partial,
+      gso: GSO.udp,
+      gsoBytes: 1400,
+      headerBytes: 42,
+    });
+    send(tap, ...udpFrame(tap, mac, 60_000, 1400));
+    const sizes: number[] = [];
+    for (let got = udp.receive(); got; got = udp.receive()) sizes.push(got.length);
+    assert.equal(sizes.reduce((a, b) => a + b, 0), 60_000);
+    assert.equal(sizes[0], 1400);
+    assert.equal(sizes.length, Math.ceil(60_000 / 1400));
+  });
+});
+
+netTest("tap: after a sleep the first frame still comes, and closing ends what waits", [program("ip")], async () => {
+  await withTap(async (tap, keeper) => {
+    using udp = new HostUdp(9);
+    await linuxMac(keeper, udp);
+    tap.spinUs = 0;
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const parks = tap.counters().parks;
+    assert(parks > 0, "an idle device sleeps");
+    for (let port = 100; port < 110; port++) {
+      udp.send(OURS, port, new Uint8Array(10));
+      await keeper.find((got) => isUdp(got) && got.bytes[37] === port);
+    }
+  });
+});
+
+netTest("tap: a second open of one queue is refused, of a multi-queue interface it is another queue", [], async () => {
+  const first = openTap({ name: "tap1" });
+  assert.throws(() => openTap({ name: "tap1" }), { code: "EBUSY" });
+  await first.close();
+  const queues = [0, 1].map(() => openTap({ name: "tap1", multiQueue: true }));
+  assert.equal(queues[0].mtu, 1500);
+  for (const queue of queues) await queue.close();
+  assert.throws(() => openTap({ name: "a name that is too long" }), { code: "EINVAL" });
+});
