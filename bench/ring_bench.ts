@@ -11,7 +11,7 @@ import { DEFAULT_RING_BYTES, ringPair } from "../core/ring/transport.ts";
 import type { Job, Outcome } from "./ring_worker.ts";
 
 const ROUNDS = 5;
-const SPIN: Budget = { spin: 1e6, turns: 0 }, PARK: Budget = { spin: 0, turns: 0 };
+const SPIN: Budget = { spin: 1e6, turns: 0, napMs: 0 }, PARK: Budget = { spin: 0, turns: 0, napMs: 0 };
 const LOAD = Deno.loadavg()[0];
 const args = Deno.args.filter((a) => !a.startsWith("--"));
 const CPUS = args.length === 2 ? args.map(Number) : [allowedCpus()[0], allowedCpus().at(-1)!];

@@ -13,7 +13,7 @@ export interface SoakJob {
   readonly kind: "messages" | "stream";
   readonly role: "a" | "b";
   readonly port: PortRef;
-  readonly budget: Budget;
+  readonly budget: Partial<Budget>;
   readonly adaptive: boolean;
   readonly seed: number;
   /** Messages, or writes each way. */

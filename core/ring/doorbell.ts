@@ -1,9 +1,13 @@
 /**
- * Doorbell: how an isolate waits for another: spin, then a few turns of its event loop, then park.
+ * Doorbell: how an isolate waits for another: spin, then a few turns of its event loop, then park. Where both share a
+ * CPU there is no use in spinning: who has just handed work over naps, which gives the CPU away at once.
  *
- * Layer: core/ring, the lowest file; rings (spsc.ts) are what is waited for. A bell is one word of shared memory, AWAKE
- * or PARKED, that belongs to the isolate that sleeps on it; any number of others ring it. One bell serves every ring
+ * Layer: core/ring, the lowest file; rings (spsc.ts) are what is waited for. A bell is a word of shared memory, AWAKE,
+ * PARKED or NAPPING, that belongs to the isolate that sleeps on it; any number of others ring it. One bell serves every ring
  * of an isolate, so that its spin budget is spent once, for all of them.
+ *
+ * Parked, its event loop still runs; a nap blocks all of the isolate, so it is short, only for what is due, and never
+ * keeps the event loop waiting for long. A nap costs a quarter of what it takes to park and be woken.
  *
  * No wake-up is lost: the sleeper says PARKED and then looks again; the ringer changes the ring and then looks at the
  * bell. Both are sequentially consistent, so one of the two sees the other. A needless wake-up may happen: who was
@@ -16,7 +20,9 @@
  */
 
 /** States of a bell's word. */
-const AWAKE = 0, PARKED = 1;
+const AWAKE = 0, PARKED = 1, NAPPING = 2;
+/** The word after it: counts the naps that were ended. One of its own, so that ending a nap wakes no parked wait. */
+const NAPS = 1;
 
 /** Bytes of a bell that has a cache line (and its prefetched neighbour) to itself. */
 const BELL_BYTES = 128;
@@ -25,11 +31,13 @@ const BELL_BYTES = 128;
 const SPIN_SLICE = 64;
 /** Below this share of its budget a bell does not spin at all. */
 const MIN_SHARE = 1 / 16;
+/** How long spins and naps may keep the isolate from its event loop. */
+const TURN_MS = 2;
 
 /** Where a bell lies. Can be sent to another isolate. */
 export interface BellRef {
   readonly buffer: SharedArrayBuffer;
-  /** Byte offset of its word, a multiple of 4. */
+  /** Byte offset of its two words, a multiple of 4. */
   readonly offset: number;
 }
 
@@ -39,13 +47,18 @@ export interface Budget {
   spin: number;
   /** Turns of the event loop before parking. */
   turns: number;
+  /** How long a nap may be. */
+  napMs: number;
 }
 
 /** The budget of an isolate that is told nothing else: about as long as waking a parked virtual CPU takes. */
-export const DEFAULT_BUDGET: Readonly<Budget> = { spin: 1000, turns: 32 };
+export const DEFAULT_BUDGET: Readonly<Budget> = { spin: 1000, turns: 32, napMs: 0.2 };
 
-/** How a wait ended: in the spin (or at once), in a turn of the event loop, after parking, or for want of time (waitSync). */
-export type How = "spun" | "turned" | "parked" | "timed out";
+/**
+ * How a wait ended: in the spin (or at once), in a turn of the event loop, in a nap, after parking, or for want of time
+ * (waitSync).
+ */
+export type How = "spun" | "turned" | "napped" | "parked" | "timed out";
 
 /** Something to wait for: an end of a ring. */
 export interface Waiter {
@@ -53,6 +66,8 @@ export interface Waiter {
   ready(): boolean;
   /** False when spinning can not help: the one who has to act is pinned on this same CPU. */
   readonly eager: boolean;
+  /** Whether the other side has been asked for it, and is sure to be at it: then it is worth a nap. */
+  readonly due: boolean;
   /** Called before the last look: asks the other side to ring. */
   arm(): void;
   /** Called after parking: nobody needs to ring any more. */
@@ -78,17 +93,24 @@ export function createBell(buffer = new SharedArrayBuffer(BELL_BYTES), offset = 
   return { buffer, offset };
 }
 
-/** Wakes whoever is parked on the word; answers whether somebody was. Costs one load when nobody is. */
-export function ringWord(words: Int32Array, index: number): boolean {
-  if (Atomics.load(words, index) !== PARKED) return false;
-  if (Atomics.exchange(words, index, AWAKE) !== PARKED) return false;
-  Atomics.notify(words, index);
+/** The words of a bell. */
+export function bellWords(ref: BellRef): Int32Array {
+  return new Int32Array(ref.buffer, ref.offset, 2);
+}
+
+/** Wakes whoever sleeps on the bell; answers whether somebody did. Costs one load when nobody does. */
+export function ringWords(words: Int32Array): boolean {
+  if (Atomics.load(words, 0) === AWAKE) return false;
+  const was = Atomics.exchange(words, 0, AWAKE);
+  if (was === AWAKE) return false;
+  if (was === NAPPING) Atomics.add(words, NAPS, 1);
+  Atomics.notify(words, was === NAPPING ? NAPS : 0);
   return true;
 }
 
 /** Rings a bell that is given by its reference: for the slow path (close, revoke). */
 export function ringBell(ref: BellRef): boolean {
-  return ringWord(new Int32Array(ref.buffer, ref.offset, 1), 0);
+  return ringWords(bellWords(ref));
 }
 
 interface Waiting {
@@ -101,10 +123,10 @@ export class Doorbell {
   readonly ref: BellRef;
   /** Settable at any time. */
   readonly budget: Budget;
-  /** How many waits ended in a spin, in a turn, and parked; and how many turns were made. */
-  readonly stats = { spins: 0, turned: 0, parks: 0, turns: 0 };
+  /** How many waits ended in a spin, in a turn, in a nap, and parked; and how many turns were made. */
+  readonly stats = { spins: 0, turned: 0, naps: 0, parks: 0, turns: 0 };
 
-  readonly #word: Int32Array;
+  readonly #words: Int32Array;
   readonly #turn: (() => Promise<void>) | undefined;
   readonly #monotonic: (() => number) | undefined;
   readonly #windowMs: number;
@@ -116,11 +138,13 @@ export class Doorbell {
   #pending = false;
   /** Resumes the parked loop; true when the bell was rung. */
   #wake: ((rung: boolean) => void) | undefined;
+  /** When the event loop last had its turn. */
+  #turnedMs = -Infinity;
 
   constructor(ref: BellRef, options: DoorbellOptions = {}) {
     this.ref = ref;
     this.budget = { ...DEFAULT_BUDGET, ...options.budget };
-    this.#word = new Int32Array(ref.buffer, ref.offset, 1);
+    this.#words = bellWords(ref);
     this.#turn = options.turn;
     this.#monotonic = options.monotonic;
     this.#windowMs = options.windowMs ?? 0.2;
@@ -133,7 +157,7 @@ export class Doorbell {
 
   /** True when the isolate sleeps on this bell. */
   get parked(): boolean {
-    return Atomics.load(this.#word, 0) === PARKED;
+    return Atomics.load(this.#words, 0) === PARKED;
   }
 
   /** Waits without blocking the isolate. Several waits may be under way. */
@@ -143,6 +167,11 @@ export class Doorbell {
       if (!this.#serving) this.#serve();
       else this.#wake?.(false);
     });
+  }
+
+  /** Work has been handed over, so what is waited for is due: naps, if the isolate was to park. */
+  expect(): void {
+    if (this.budget.napMs > 0 && this.#share > 0 && !this.#eager()) this.#wake?.(false);
   }
 
   /** Waits and blocks the isolate: for one that has no event loop to serve. */
@@ -160,22 +189,22 @@ export class Doorbell {
 
   /** Wakes the isolate that owns this bell: from inside, or from another isolate that wraps the same word. */
   ring(): void {
-    ringWord(this.#word, 0);
+    ringWords(this.#words);
   }
 
   /** Blocks until the waiter is ready. The order of arm, look and wait is what loses no wake-up. */
   #sleep(waiter: Waiter, timeoutMs: number): How {
     let how: How = "parked";
     for (;;) {
-      Atomics.store(this.#word, 0, PARKED);
+      Atomics.store(this.#words, 0, PARKED);
       waiter.arm();
       if (waiter.ready()) break;
-      if (Atomics.wait(this.#word, 0, PARKED, timeoutMs) === "timed-out") {
+      if (Atomics.wait(this.#words, 0, PARKED, timeoutMs) === "timed-out") {
         if (!waiter.ready()) how = "timed out";
         break;
       }
     }
-    Atomics.store(this.#word, 0, AWAKE);
+    Atomics.store(this.#words, 0, AWAKE);
     waiter.disarm();
     return how;
   }
@@ -184,10 +213,18 @@ export class Doorbell {
   async #serve(): Promise<void> {
     this.#serving = true;
     while (this.#waiting.length > 0) {
-      if (this.#eager() && (await this.#spin() || await this.#turns())) continue;
+      await this.#breathe();
+      if (this.#eager() ? await this.#spin() || await this.#turns() : await this.#nap()) continue;
       await this.#park();
     }
     this.#serving = false;
+  }
+
+  /** The event loop has its turn when it has had none for a while. */
+  async #breathe(): Promise<void> {
+    if (!this.#turn || !this.#monotonic || this.#monotonic() - this.#turnedMs < TURN_MS) return;
+    await this.#turn();
+    this.#turnedMs = this.#monotonic();
   }
 
   /** Looks at what is waited for in slices; between two of them the isolate's microtasks have a step. */
@@ -213,14 +250,30 @@ export class Doorbell {
     return false;
   }
 
+  /** Blocks the isolate until what is due has come, or for its share of `napMs`. */
+  async #nap(): Promise<boolean> {
+    const napMs = this.budget.napMs * this.#share;
+    if (napMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
+    await null; // who was woken by the same event has a step, and may hand over more
+    const start = this.#monotonic?.(), naps = Atomics.load(this.#words, NAPS);
+    Atomics.store(this.#words, 0, NAPPING);
+    for (const w of this.#waiting) w.waiter.arm();
+    if (!this.#waiting.some(({ waiter }) => waiter.ready())) Atomics.wait(this.#words, NAPS, naps, napMs);
+    Atomics.store(this.#words, 0, AWAKE);
+    for (const w of this.#waiting) w.waiter.disarm();
+    this.#adapt(start);
+    return this.#settle("napped");
+  }
+
   async #park(): Promise<void> {
     const start = this.#monotonic?.();
-    Atomics.store(this.#word, 0, PARKED);
+    Atomics.store(this.#words, 0, PARKED);
     for (const w of this.#waiting) w.waiter.arm();
     if (!this.#settle("parked", true)) {
       if (await this.#asleep()) this.#adapt(start);
+      if (start !== undefined) this.#turnedMs = start;
     }
-    Atomics.store(this.#word, 0, AWAKE);
+    Atomics.store(this.#words, 0, AWAKE);
     for (const w of this.#waiting) w.waiter.disarm();
     this.#settle("parked", true);
   }
@@ -228,7 +281,7 @@ export class Doorbell {
   /** Resolves with true when the word is rung, with false when a new wait has come in. */
   #asleep(): Promise<boolean> | boolean {
     if (!this.#pending) {
-      const entry = Atomics.waitAsync(this.#word, 0, PARKED);
+      const entry = Atomics.waitAsync(this.#words, 0, PARKED);
       if (!entry.async) return true;
       this.#pending = true;
       entry.value.then(() => {
@@ -262,6 +315,7 @@ export class Doorbell {
   #done(waiter: Waiter, how: How): How {
     if (how === "spun") this.stats.spins++;
     else if (how === "turned") this.stats.turned++;
+    else if (how === "napped") this.stats.naps++;
     else this.stats.parks++;
     waiter.waited(how);
     return how;

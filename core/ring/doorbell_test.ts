@@ -7,6 +7,7 @@ import { createBell, Doorbell, type How, ringBell, type Waiter } from "./doorbel
 /** Something that comes after it was looked at so many times, or when told. */
 class Thing implements Waiter {
   eager = true;
+  due = false;
   looks = 0;
   here = false;
   armed = 0;

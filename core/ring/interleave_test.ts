@@ -237,6 +237,7 @@ everyOrder("an isolate that sleeps on one bell for two rings misses neither", ()
       const either = {
         ready: () => ends.some((c) => c.ready()),
         eager: true,
+        due: false,
         arm: () => {},
         disarm: () => {},
         waited: () => {},

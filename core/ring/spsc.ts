@@ -16,7 +16,7 @@
  */
 
 import { Err } from "../err.ts";
-import { type BellRef, type How, ringWord, type Waiter } from "./doorbell.ts";
+import { type BellRef, bellWords, type How, ringWords, type Waiter } from "./doorbell.ts";
 import {
   BATCHES,
   BEAT,
@@ -108,7 +108,7 @@ abstract class End implements Waiter {
     this.bytes = new Uint8Array(ref.buffer, data, capacity);
     this.words = new Int32Array(ref.buffer, data, capacity >> 2);
     this.counters = new Float64Array(ref.buffer, ref.offset + side.stats * 4, COUNTERS);
-    this.otherBell = new Int32Array(side.bell.buffer, side.bell.offset, 1);
+    this.otherBell = bellWords(side.bell);
     this.open = Atomics.load(control, STATE) & ~FLAGS;
     this.generation = this.open >>> GENERATION_SHIFT;
     if (ref.generation !== undefined && ref.generation !== this.generation) {
@@ -153,12 +153,14 @@ abstract class End implements Waiter {
 
   abstract ready(): boolean;
 
+  abstract readonly due: boolean;
+
   arm(): void {}
 
   disarm(): void {}
 
   waited(how: How): void {
-    this.counters[how === "spun" || how === "turned" ? SPINS : PARKS]++;
+    this.counters[how === "parked" || how === "timed out" ? PARKS : SPINS]++;
     this.counters[BEAT]++;
   }
 
@@ -167,7 +169,7 @@ abstract class End implements Waiter {
     const state = Atomics.load(this.control, STATE);
     if ((state & ~FLAGS) !== this.open) return;
     Atomics.or(this.control, STATE, flag);
-    ringWord(this.otherBell, 0);
+    ringWords(this.otherBell);
   }
 
   /** The last thing that an end does: from here on it touches the memory no more. */
@@ -275,7 +277,12 @@ export class Producer extends End {
     counters[BATCHES]++;
     counters[BEAT]++;
     this.messages = 0;
-    if (ringWord(this.otherBell, 0)) counters[KICKS]++;
+    if (ringWords(this.otherBell)) counters[KICKS]++;
+    return true;
+  }
+
+  /** Who has not room enough waits for a consumer that has something to read. */
+  override get due(): boolean {
     return true;
   }
 
@@ -320,6 +327,8 @@ export class Consumer extends End {
   /** Length and kind of the message that `next` answered last. */
   length = 0;
   kind = 0;
+  /** See `Waiter.due`. Set by who asks and answers over a pair of rings. */
+  override due = false;
 
   /** The producer's head as last seen. */
   private head: number;
@@ -403,7 +412,7 @@ export class Consumer extends End {
     const want = Atomics.load(this.control, WANT);
     if (want === 0) return;
     const used = (Atomics.load(this.control, HEAD) - this.tail) | 0;
-    if (this.capacity - used >= want && ringWord(this.otherBell, 0)) counters[KICKS]++;
+    if (this.capacity - used >= want && ringWords(this.otherBell)) counters[KICKS]++;
   }
 
   /** Whether there is something to read, or nothing more will come. */

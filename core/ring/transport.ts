@@ -111,6 +111,8 @@ class Pair implements RingTransport {
     if (this.out.gone) throw this.#hangup();
     const count = this.out.put(bytes);
     if (!this.out.publish()) throw this.#hangup();
+    this.in.due = true;
+    this.doorbell.expect();
     if (count < bytes.length) return this.#writeRest(bytes, count);
   }
 
@@ -127,6 +129,7 @@ class Pair implements RingTransport {
     if (this.#closed) return null;
     const count = this.in.take(into);
     if (count > 0) {
+      this.in.due = false;
       this.in.release();
       return count;
     }
