@@ -38,13 +38,16 @@ interface Change {
   oldLinks: number;
 }
 
+/** Whether something is not on the disk yet. */
+export function isDirty(vol: Volume): boolean {
+  return vol.dirtyInodes.size > 0 || vol.cache.dirty.size > 0 || vol.groups.dirty.size > 0 || vol.superDirty;
+}
+
 /** Takes everything changed so far to the disk and flushes it. A promise where the port takes its time. */
 export function commit(vol: Volume): Promise<void> | undefined {
   if (vol.committing) return vol.committing.then(() => commit(vol));
   if (vol.failed) throw vol.failed;
-  if (vol.dirtyInodes.size === 0 && vol.cache.dirty.size === 0 && vol.groups.dirty.size === 0 && !vol.superDirty) {
-    return;
-  }
+  if (!isDirty(vol)) return;
   let parking: Buf | null;
   try {
     parking = parkingBlock(vol);

@@ -19,11 +19,11 @@ import type { BlockPort } from "../block_port.ts";
 import { checkSet, resize, type SetAttr, setAttributes, type Stat, statOf, targetOf } from "./attr.ts";
 import { mapRun } from "./blockmap.ts";
 import { Check, type Report } from "./check.ts";
-import { commit, markClean } from "./commit.ts";
+import { commit, isDirty, markClean } from "./commit.ts";
 import { type Entry, list, lookup } from "./dir.ts";
-import { readFile, shrink, stamp, WRITE_STEP_BYTES, writeFile } from "./file.ts";
+import { readFile, shrink, stamp, timeNow, WRITE_STEP_BYTES, writeFile } from "./file.ts";
 import { loadGroups } from "./group.ts";
-import { CRTIME, type Inode, type Time } from "./inode.ts";
+import { ATIME, CRTIME, type Inode, type Time } from "./inode.ts";
 import { Journal, OverlayPort } from "./journal.ts";
 import { COMPAT, ERROR_FS, FL_APPEND, FL_IMMUTABLE, INCOMPAT, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
 import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
@@ -31,7 +31,17 @@ import { parseSuperblock, whyReadOnly } from "./superblock.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
 import { getXattr, listXattrs, setXattr } from "./xattr.ts";
 
-export type { Entry, Make, Report, SetAttr, Stat, Time };
+export type { Entry, Inode, Make, Report, SetAttr, Stat, Time, Volume };
+
+/**
+ * Runs inside an operation before anything else: throws where the caller's permissions forbid it, and may change what goes
+ * with it (`vol.touch` first). As the operation may run several times, it leaves nothing of its own behind but by
+ * `vol.tx.after`, which runs at the moment at which the operation has succeeded.
+ */
+export type Guard = (vol: Volume) => void;
+
+/** `write` at this offset is at the file's end. */
+export const AT_END = -1;
 
 /** What statfs tells. */
 export interface Usage {
@@ -57,7 +67,7 @@ export class Ext2 {
   private constructor(vol: Volume) {
     this.#vol = vol;
     vol.commit = () => commit(vol);
-    this.#wasClean = (vol.sb.view.getUint16(SB.state, true) & VALID_FS) !== 0;
+    this.#wasClean = vol.resumed || (vol.sb.view.getUint16(SB.state, true) & VALID_FS) !== 0;
   }
 
   /** Opens a volume. EINVAL when there is none, EOPNOTSUPP for features that are not known, EIO for damage. */
@@ -126,7 +136,25 @@ export class Ext2 {
     return decodeUtf8(raw, SB.volumeName, Math.min(end < 0 ? 16 : end - SB.volumeName, 16));
   }
 
+  /** Whether the volume was cleanly closed before, and nothing wrong was seen since: `close` may say so again. */
+  get isClean(): boolean {
+    return this.#wasClean && !this.#vol.damaged;
+  }
+
+  /** Whether something is not on the disk yet. */
+  get isDirty(): boolean {
+    return isDirty(this.#vol);
+  }
+
   // Reading
+
+  /**
+   * Runs `op` over the volume's parts: synchronous code that changes nothing on it. It runs again, from its start, after each
+   * wait for the disk, so it does whatever it does elsewhere at its end.
+   */
+  look<T>(op: (vol: Volume) => T): MaybePromise<T> {
+    return this.#vol.read(() => op(this.#vol));
+  }
 
   /** The inode of `name` in `dir`. ENOENT, ENOTDIR. */
   lookup(dir: number, name: string): MaybePromise<number> {
@@ -219,27 +247,30 @@ export class Ext2 {
   // Changing
 
   /** Makes a file of any type in `dir`; answers its inode. */
-  make(dir: number, name: string, what: Make): MaybePromise<number> {
+  make(dir: number, name: string, what: Make, guard?: Guard): MaybePromise<number> {
     const vol = this.#vol;
-    return this.#change(what.uid, () => make(vol, vol.inode(dir), name, what));
+    return this.#change(what.uid, () => make(vol, vol.inode(dir), name, what), guard);
   }
 
-  link(ino: number, dir: number, name: string): MaybePromise<void> {
+  link(ino: number, dir: number, name: string, guard?: Guard): MaybePromise<void> {
     const vol = this.#vol;
-    return this.#change(0, () => link(vol, vol.inode(ino), vol.inode(dir), name));
+    return this.#change(0, () => link(vol, vol.inode(ino), vol.inode(dir), name), guard);
   }
 
-  unlink(dir: number, name: string): MaybePromise<void> {
+  unlink(dir: number, name: string, guard?: Guard): MaybePromise<void> {
     const vol = this.#vol;
-    return chain(this.#change(0, () => unlink(vol, vol.inode(dir), name)), (inode) => this.#reap(inode));
+    return chain(this.#change(0, () => unlink(vol, vol.inode(dir), name), guard), (inode) => this.#reap(inode));
   }
 
-  rmdir(dir: number, name: string): MaybePromise<void> {
+  rmdir(dir: number, name: string, guard?: Guard): MaybePromise<void> {
     const vol = this.#vol;
-    return chain(this.#change(0, () => rmdir(vol, vol.inode(dir), name)), (inode) => this.#reap(inode));
+    return chain(this.#change(0, () => rmdir(vol, vol.inode(dir), name), guard), (inode) => this.#reap(inode));
   }
 
-  rename(what: { dir: number; name: string; toDir: number; toName: string; noReplace?: boolean }): MaybePromise<void> {
+  rename(
+    what: { dir: number; name: string; toDir: number; toName: string; noReplace?: boolean },
+    guard?: Guard,
+  ): MaybePromise<void> {
     const vol = this.#vol;
     const op = () => {
       const ends: Rename = {
@@ -253,7 +284,7 @@ export class Ext2 {
     };
     const ready = vol.batch.parents.has(what.toDir) ? this.sync() : undefined;
     return chain(
-      chain(ready, () => this.#change(0, op)),
+      chain(ready, () => this.#change(0, op, guard)),
       ({ replaced, movedDir }) => {
         const done = replaced ? this.#reap(replaced) : undefined;
         return movedDir ? chain(done, () => this.sync()) : done;
@@ -261,12 +292,14 @@ export class Ext2 {
     );
   }
 
-  /** Writes `src` at `offset` as `uid` (who, if not root, gets no reserved blocks): how many bytes went in. */
-  write(ino: number, src: Uint8Array, offset: number, uid = 0): MaybePromise<number> {
-    if (src.length <= WRITE_STEP_BYTES) return this.#writeStep(ino, src, offset, uid);
+  /**
+   * Writes `src` at `offset` (or AT_END) as `uid` (who, if not root, gets no reserved blocks): how many bytes went in.
+   */
+  write(ino: number, src: Uint8Array, offset: number, uid = 0, guard?: Guard): MaybePromise<number> {
+    if (src.length <= WRITE_STEP_BYTES) return this.#writeStep(ino, src, { offset, uid, guard });
     const step = (done: number): MaybePromise<number> => {
-      const part = src.subarray(done, done + WRITE_STEP_BYTES);
-      return chain(this.#writeStep(ino, part, offset + done, uid), (count) => {
+      const part = src.subarray(done, done + WRITE_STEP_BYTES), at = offset === AT_END ? AT_END : offset + done;
+      return chain(this.#writeStep(ino, part, { offset: at, uid, guard }), (count) => {
         done += count;
         return count < part.length || done >= src.length ? done : step(done);
       });
@@ -274,20 +307,25 @@ export class Ext2 {
     return step(0);
   }
 
-  #writeStep(ino: number, src: Uint8Array, offset: number, uid: number): MaybePromise<number> {
+  #writeStep(
+    ino: number,
+    src: Uint8Array,
+    how: { offset: number; uid: number; guard?: Guard },
+  ): MaybePromise<number> {
     const vol = this.#vol;
-    return this.#change(uid, () => {
+    return this.#change(how.uid, () => {
       const inode = vol.inode(ino);
       if (inode.isDir) throw new Err("EISDIR");
       if (!inode.isFile) throw new Err("EINVAL");
+      const offset = how.offset === AT_END ? inode.size : how.offset;
       if (inode.flags & FL_IMMUTABLE) throw new Err("EPERM");
       if ((inode.flags & FL_APPEND) && offset !== inode.size) throw new Err("EPERM", "append only");
       return src.length === 0 ? 0 : writeFile(vol, inode, src, offset);
-    });
+    }, how.guard);
   }
 
   /** Changes attributes; a new size may take several steps on the disk, but is one change to a reader. */
-  setattr(ino: number, set: SetAttr): MaybePromise<void> {
+  setattr(ino: number, set: SetAttr, guard?: Guard): MaybePromise<void> {
     const vol = this.#vol;
     const done = this.#change(0, () => {
       const inode = vol.inode(ino);
@@ -295,7 +333,7 @@ export class Ext2 {
       vol.touch(inode);
       setAttributes(vol, inode, set);
       return set.size === undefined ? true : resize(vol, inode, set.size);
-    });
+    }, guard);
     return chain(done, (all) => (all ? undefined : this.#shrink(ino)));
   }
 
@@ -305,7 +343,13 @@ export class Ext2 {
   }
 
   /** Sets an attribute, or removes it (null). `flags`: 1 must not exist, 2 must exist. */
-  setxattr(ino: number, name: string, value: Uint8Array | null, flags = 0): MaybePromise<void> {
+  setxattr(
+    ino: number,
+    name: string,
+    value: Uint8Array | null,
+    flags = 0,
+    guard?: Guard,
+  ): MaybePromise<void> {
     const vol = this.#vol;
     return this.#change(0, () => {
       const inode = vol.inode(ino);
@@ -313,6 +357,16 @@ export class Ext2 {
       vol.touch(inode);
       setXattr(vol, inode, name, value, flags);
       stamp(vol, inode, false);
+    }, guard);
+  }
+
+  /** Notes that a file was read. */
+  accessed(ino: number): MaybePromise<void> {
+    const vol = this.#vol;
+    return this.#change(0, () => {
+      const inode = vol.inode(ino), { sec, nsec } = timeNow(vol);
+      vol.touch(inode);
+      inode.setTime(ATIME, sec, nsec);
     });
   }
 
@@ -403,10 +457,11 @@ export class Ext2 {
     return dir;
   }
 
-  #change<T>(uid: number, op: () => T): MaybePromise<T> {
+  #change<T>(uid: number, op: () => T, guard?: Guard): MaybePromise<T> {
     const vol = this.#vol;
     return vol.change(() => {
       vol.privileged = uid === 0 || uid === vol.sb.view.getUint16(SB.defResuid, true);
+      guard?.(vol);
       return op();
     });
   }

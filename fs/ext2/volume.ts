@@ -30,6 +30,8 @@ export interface VolumeOptions {
   /** Names of large directories kept in memory, in all. */
   indexNames?: number;
   readOnly?: boolean;
+  /** Whoever had the volume before brought all of it to the disk and hands it over: it is clean though it does not say so. */
+  resumed?: boolean;
 }
 
 /** What was done since the last commit, as far as the order of writing needs to know it. */
@@ -62,6 +64,7 @@ export class Volume {
   readonly cache: BlockCache;
   readonly tx = new Tx();
   readonly now: () => number;
+  readonly resumed: boolean;
   /** Why nothing may be written, or null. */
   readOnly: string | null;
   readonly inodes = new Map<number, Inode>();
@@ -109,6 +112,7 @@ export class Volume {
     this.groups = groups;
     this.readOnly = readOnly;
     this.now = options.now;
+    this.resumed = options.resumed ?? false;
     this.cache = new BlockCache(port, {
       blockSize: sb.blockSize,
       blocksCount: sb.blocksCount,
