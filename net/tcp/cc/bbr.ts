@@ -7,7 +7,7 @@
  * It is version 1 as Linux has it by default, with these differences:
  * - ECN bounds what is in flight (version 1 ignores it), and so does heavy loss on a local path.
  * - PROBE_RTT goes down to half of the product instead of four segments (version 3).
- * - Startup ends at once when a round with more than 2 % loss brought no growth; there is no long-term policer model.
+ * - There is no long-term model of policers.
  * - A path of less than a millisecond is not paced, and counts as one millisecond long: there the stalls of sender and
  *   receiver are longer than the path, and a window of its length would turn each of them into lost bandwidth for good.
  *
@@ -91,8 +91,9 @@ export class Bbr implements CongestionControl {
   /** 0: not known. */
   private minRttMs: number;
   private minRttAtMs: number;
-  /** PROBE_RTT: when it may end; 0 while the window has not fallen yet. */
+  /** PROBE_RTT: when it may end, 0 while what is in flight has not fallen yet; and the least RTT that it has shown. */
   private probeRttEndMs = 0;
+  private probedRttMs = 0;
   private probeRttRound = false;
   private idleRestart = false;
 
@@ -237,7 +238,7 @@ export class Bbr implements CongestionControl {
       this.fullBwRounds = 0;
       return;
     }
-    this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS || this.roundLost > HEAVY_LOSS * this.roundAcked;
+    this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS;
   }
 
   /** Once a round: the bound on what is in flight falls with heavy loss on a local path, else it rises until it is none. */
@@ -259,14 +260,14 @@ export class Bbr implements CongestionControl {
 
   private updateMinRtt(ack: AckSample): void {
     const expired = ack.now > this.minRttAtMs + MIN_RTT_WINDOW_MS;
-    if (ack.rttMs >= 0 && (ack.rttMs < this.minRttMs || this.minRttMs === 0 || expired)) {
+    // After idle time the queue is empty: the sample is as good as a probe's.
+    if (ack.rttMs >= 0 && (ack.rttMs < this.minRttMs || this.minRttMs === 0 || expired && this.idleRestart)) {
       this.minRttMs = Math.max(ack.rttMs, 0.001);
       this.minRttAtMs = ack.now;
-    }
-    if (expired && !this.idleRestart && this.mode !== Mode.probeRtt) {
+    } else if (expired && !this.idleRestart && this.mode !== Mode.probeRtt) {
       this.saveCwnd();
       this.mode = Mode.probeRtt;
-      this.probeRttEndMs = 0;
+      this.probeRttEndMs = this.probedRttMs = 0;
     }
     if (this.mode === Mode.probeRtt) this.probeRtt(ack);
     if (ack.ackedBytes > 0) this.idleRestart = false;
@@ -278,6 +279,7 @@ export class Bbr implements CongestionControl {
 
   private probeRtt(ack: AckSample): void {
     this.quietUntil = ack.delivered + ack.inflight;
+    if (ack.rttMs >= 0 && (ack.rttMs < this.probedRttMs || this.probedRttMs === 0)) this.probedRttMs = ack.rttMs;
     if (this.probeRttEndMs === 0) {
       if (ack.inflight > this.probeRttCwnd) return;
       this.probeRttEndMs = ack.now + (this.local ? PROBE_RTT_LOCAL_MS : PROBE_RTT_MS);
@@ -292,6 +294,7 @@ export class Bbr implements CongestionControl {
   private checkProbeRttEnd(now: number): void {
     if (this.probeRttEndMs === 0 || now < this.probeRttEndMs) return;
     this.minRttAtMs = now;
+    if (this.probedRttMs > 0) this.minRttMs = this.probedRttMs;
     this.cwnd = Math.max(this.cwnd, this.priorCwnd);
     if (this.fullPipe) this.enterProbeBw(now);
     else this.mode = Mode.startup;
