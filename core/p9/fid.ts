@@ -8,6 +8,7 @@
 import { type Chan, Req } from "../dev.ts";
 import { Err } from "../err.ts";
 import type { DirReader } from "./dir_reader.ts";
+import { IdTable } from "./id_table.ts";
 import { type MaybePromise, NOFID, QTDIR } from "./types.ts";
 import type { Xattr } from "./xattr.ts";
 
@@ -52,7 +53,7 @@ export class Fid {
 
 /** The fids of one session. */
 export class FidTable {
-  readonly #fids = new Map<number, Fid>();
+  readonly #fids = new IdTable<Fid>();
   readonly #limits: { fids: number; allFids: number };
   /** Those of all tables of the server. */
   readonly #all: { count: number };
@@ -97,8 +98,7 @@ export class FidTable {
 
   /** Takes all out. */
   drain(): Fid[] {
-    const all = [...this.#fids.values()];
-    this.#fids.clear();
+    const all = this.#fids.drain();
     this.#all.count -= all.length;
     return all;
   }

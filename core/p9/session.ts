@@ -15,6 +15,7 @@ import { Req, type User } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import { decodeT, encode, HEADER_BYTES } from "./codec.ts";
 import { closeFid, type Fid, FidTable } from "./fid.ts";
+import { IdTable } from "./id_table.ts";
 import { Input } from "./input.ts";
 import * as m from "./msg.ts";
 import type { DialectTraits, Rmsg, Tmsg } from "./msg.ts";
@@ -51,7 +52,7 @@ export class Session {
   readonly #transport: Transport;
   readonly #input: Input;
   readonly #ops: Ops;
-  #flights = new Map<number, Flight>();
+  readonly #flights = new IdTable<Flight>();
   /** Replies that found the output full. */
   #overflow: Rmsg[] = [];
   #epoch = 0;
@@ -227,9 +228,7 @@ export class Session {
     this.#epoch++;
     this.dialect = null;
     this.#overflow = [];
-    const flights = [...this.#flights.values()];
-    this.#flights.clear();
-    for (const flight of flights) flight.req.flush();
+    for (const flight of this.#flights.drain()) flight.req.flush();
     const closing = this.fids.drain().map((fid) => this.#closeIdle(fid));
     return Promise.allSettled(closing);
   }
