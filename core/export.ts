@@ -14,7 +14,7 @@
 import { type Chan, type Create, Dev, type Req, type User, type Walk } from "./dev.ts";
 import { Err } from "./err.ts";
 import { type Instance, instanceOf, release } from "./instance.ts";
-import { Crossing, MCREATE, type Mount } from "./mount.ts";
+import { Crossing, type Held, MCREATE, type Mount, reach } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
 import { quote, splitPath } from "./path.ts";
 import type { Dir, Dirent, Flock, MaybePromise, Qid, Statfs, U64, Wstat } from "./p9/types.ts";
@@ -60,6 +60,7 @@ export class Export extends Dev<Chan> {
   }
 
   override open(c: NsChan, mode: number, req: Req): MaybePromise<Chan<Chan>> {
+    if (c.inst.gone && c.isPlace) return this.#again(c, req).then(() => this.open(c, mode, req));
     const chan = c.live;
     if (this.#readonly && writes(mode)) throw new Err("EROFS");
     const union = (c.qid.type & QTDIR) && c.head && c.head.mounts.length > 1 && (mode & 3) === OREAD;
@@ -79,6 +80,7 @@ export class Export extends Dev<Chan> {
   }
 
   override stat(c: NsChan, req: Req): MaybePromise<Dir> {
+    if (c.inst.gone && c.isPlace) return this.#again(c, req).then(() => this.stat(c, req));
     const chan = c.live;
     const dir = chan.dev.stat(chan, req);
     return dir instanceof Promise ? dir.then((dir) => folded(c, dir)) : folded(c, dir);
@@ -194,19 +196,25 @@ export class Export extends Dev<Chan> {
     if (at === null) throw new Err("ENOENT", `no such tree: ${quote(aname)}`);
     const way = new Crossing(at.aux, at.head, at.way.mount, null);
     const root = new NsChan(this, at.aux, at.user, way, at.head, "/");
+    root.isTop = this.#root.length === 0 && splitPath(aname).length === 0;
     at.way.drop();
     return root;
+  }
+
+  /** Finds the place that `c` stands for again, in what has come there since. */
+  async #again(c: NsChan, req: Req): Promise<void> {
+    const found = (await this.pgrp.walk(this, c, [], req)).chan as NsChan | null;
+    if (found === null) throw c.inst.gone ?? new Err("ESTALE");
+    c.move(found);
   }
 
   /** Opens the first member as itself, and readies a listing of all of them. */
   async #openUnion(c: NsChan, mode: number, req: Req): Promise<Chan<Chan>> {
     const chan = c.aux;
     const members: UnionMember[] = [];
-    for (const { held } of c.head!.mounts.slice()) {
-      if (held.inst.gone) continue;
-      const found = await Promise.try(() => held.chan.dev.walk(held.chan, [], req)).catch(() => null);
-      // A member that cannot be reached is left out, as in Plan 9.
-      if (found?.chan) members.push({ chan: found.chan, inst: held.inst });
+    for (const mount of c.head!.mounts.slice()) {
+      const member = await memberOf(mount, req);
+      if (member) members.push(member);
     }
     const union = new UnionDir(members, (entry, inst, stats, req) => this.#entry(entry, inst, stats, req));
     try {
@@ -223,6 +231,7 @@ export class Export extends Dev<Chan> {
   async #createIn(c: NsChan, what: Create, req: Req): Promise<Chan<Chan>> {
     const mounts = c.head!.mounts.slice();
     const into = creatorOf(mounts);
+    await reach(into, req);
     for (const { held } of mounts) {
       if (await exists(held.chan, held.inst, what.name, req)) throw new Err("EEXIST");
     }
@@ -305,13 +314,31 @@ function unmountable(c: NsChan): Chan {
 function creatorOf(mounts: readonly Mount[]): Mount {
   const mount = mounts.find((mount) => mount.flags & MCREATE);
   if (!mount) throw new Err("EPERM", "mounted directory forbids creation (bind or mount it with -c)");
-  if (mount.held.inst.gone) throw mount.held.inst.gone;
   return mount;
+}
+
+/** A Chan of one's own on a member; null when it cannot be reached: then a listing leaves it out, as in Plan 9. */
+async function memberOf(mount: Mount, req: Req): Promise<UnionMember | null> {
+  for (;;) {
+    let held: Held | undefined;
+    try {
+      const { chan, inst } = held = await reach(mount, req);
+      const found = await chan.dev.walk(chan, [], req);
+      return found.chan && { chan: found.chan, inst };
+    } catch (thrown) {
+      if (req.flushed) throw thrown;
+      if (!held?.inst.gone) return null;
+      // It went meanwhile: perhaps something comes in its place.
+    }
+  }
 }
 
 /** The Dev's Chan of the directory in which new names of `dir` are made. */
 function creator(dir: NsChan): Chan {
-  return dir.head && dir.head.mounts.length > 0 ? creatorOf(dir.head.mounts).held.chan : dir.live;
+  if (!dir.head || dir.head.mounts.length === 0) return dir.live;
+  const { chan, inst } = creatorOf(dir.head.mounts).held;
+  if (inst.gone) throw inst.gone;
+  return chan;
 }
 
 /** The Dev that has both. */

@@ -13,6 +13,7 @@
 import type { Chan, Dev } from "./dev.ts";
 import { Err } from "./err.ts";
 import type { Qid, U64 } from "./p9/types.ts";
+import type { Successor } from "./successor.ts";
 
 /** High parts a Dev may have numbered. */
 const MAX_PREFIXES = 1 << 16;
@@ -38,6 +39,8 @@ export class Instance {
   open = 0;
   /** What its files answer once it has been taken away. */
   gone: Err | null = null;
+  /** Who comes in its place, when it has gone and somebody is to come. */
+  successor: Successor | null = null;
   #prefix = ++prefixes;
   #prefixes: Map<number, number> | undefined;
 
@@ -46,8 +49,9 @@ export class Instance {
   }
 
   /** Takes the Dev away: from now on its files answer ESTALE with this text. */
-  retire(why: string): void {
+  retire(why: string, successor: Successor | null = this.successor): void {
     this.gone ??= new Err("ESTALE", why);
+    this.successor = successor;
   }
 
   /** A qid of the Dev as the name space shows it. */

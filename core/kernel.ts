@@ -5,7 +5,8 @@
  * `proc`, `srv`, `env`, `sys` use it. It opens nothing of the host: dialing is handed in.
  *
  * What holds always: a Dev that is taken away is never called again; its open files answer ESTALE, those of other Devs
- * are untouched. When another Dev gets its name, what was bound from it or mounted on it is found again by name.
+ * are untouched. When another Dev gets its name, what was bound from it or mounted on it is found again by name; a walk
+ * never meets a moment in which neither is there.
  */
 
 import type { Clock } from "./clock.ts";
@@ -18,13 +19,17 @@ import { Kmesg } from "./kmesg.ts";
 import { FileTransport } from "./file_transport.ts";
 import { Mnt } from "./mnt.ts";
 import { Held } from "./mount.ts";
-import { type Devtab, Pgrp } from "./ns.ts";
+import { type Attach, type Devtab, Pgrp, seek } from "./ns.ts";
 import { NONUNAME, ORDWR } from "./p9/types.ts";
 import { isDial, quote } from "./path.ts";
 import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
 import { QueueTable } from "./queues.ts";
 import { Service, Services } from "./services.ts";
+import { Successor } from "./successor.ts";
+
+/** How long a new Dev may take to show what was mounted of the old one, milliseconds. */
+const SEEK_MS = 10_000;
 
 /** What a kernel is made with. */
 export interface KernelOptions {
@@ -106,8 +111,7 @@ export class Kernel implements Devtab, ProcHost {
   async register(name: string, dev: Dev): Promise<string[]> {
     if (!/^[^\s/#']+$/.test(name)) throw new Err("EINVAL", `no name for a device: ${quote(name)}`);
     if (this.#devs.has(name)) throw new Err("EEXIST", `device #${name} is there already`);
-    this.#devs.set(name, dev);
-    return await this.#renew(name);
+    return await this.#succeed(name, dev, "");
   }
 
   /**
@@ -121,14 +125,31 @@ export class Kernel implements Devtab, ProcHost {
     }
     const open = this.openChans(name);
     if (open > 0 && !options.force) throw new Err("EBUSY", `device #${name} has ${open} open files`);
-    this.#retire(name, options.why ?? `plugin ${name} was unloaded`);
+    const { why = `plugin ${name} was unloaded` } = options;
+    inst.successor?.fail(why);
+    inst.retire(why, null);
+    this.#devs.delete(name);
+    this.#gone.set(name, [...this.#gone.get(name) ?? [], inst]);
   }
 
-  /** Puts another Dev in a Dev's place: open files of the old one answer ESTALE. Answers the mounts that are lost. */
+  /**
+   * Puts another Dev in a Dev's place: open files of the old one answer ESTALE. Answers the mounts that are lost. When
+   * the new one can not be asked for them nothing changes.
+   */
   async replace(name: string, dev: Dev, why = `plugin ${name} was replaced`): Promise<string[]> {
-    this.#retire(name, why);
-    this.#devs.set(name, dev);
-    return await this.#renew(name);
+    this.#mustHave(name);
+    return await this.#succeed(name, dev, why);
+  }
+
+  /** A Dev has ended, and another is to come in its place (`replace`), or not (`abandon`): walks into it wait for that. */
+  suspend(name: string, why: string): void {
+    const inst = instanceOf(this.#mustHave(name));
+    if (!inst.successor?.awaited) inst.retire(why, new Successor(this.clock, why));
+  }
+
+  /** Nothing is going to come in the place of a Dev that was suspended: who waits, and who walks there later, gets ENXIO. */
+  abandon(name: string, why: string): void {
+    instanceOf(this.#mustHave(name)).successor?.fail(why);
   }
 
   /** How many files of a Dev are open through name spaces. */
@@ -138,14 +159,28 @@ export class Kernel implements Devtab, ProcHost {
 
   /** A Chan on the root that `#name` or `#name.spec` names; a Dev of the whole name comes first. */
   async attach(device: string, req: Req): Promise<Chan> {
+    const { name, spec } = this.#named(device);
+    const dev = this.#devs.get(name)!, inst = instanceOf(dev);
+    try {
+      if (!inst.gone) return await dev.attach(req.user, spec, req);
+    } catch (thrown) {
+      if (!inst.gone || req.flushed) throw thrown;
+    }
+    await inst.successor?.wait(req);
+    if (this.#devs.get(name) === dev) throw inst.gone;
+    return await this.attach(device, req);
+  }
+
+  /** The Dev that a `#name.spec` means; `also` is a name that is about to be one. */
+  #named(device: string, also?: string): { name: string; spec: string } {
     const whole = device.replace(/^#/, "");
     let name = whole;
-    while (!this.#devs.has(name)) {
+    while (!this.#devs.has(name) && name !== also) {
       const dot = name.lastIndexOf(".");
       if (dot <= 0) throw new Err("ENODEV", `no such device: ${quote(device)}`);
       name = name.slice(0, dot);
     }
-    return await this.#devs.get(name)!.attach(req.user, whole.slice(name.length + 1), req);
+    return { name, spec: whole.slice(name.length + 1) };
   }
 
   // Procs.
@@ -198,23 +233,37 @@ export class Kernel implements Devtab, ProcHost {
     return dev;
   }
 
-  #retire(name: string, why: string): void {
-    const inst = instanceOf(this.#mustHave(name));
-    this.#devs.delete(name);
-    inst.retire(why);
-    this.#gone.set(name, [...this.#gone.get(name) ?? [], inst]);
-  }
-
-  async #renew(name: string): Promise<string[]> {
-    const gone = this.#gone.get(name) ?? [];
+  /** Gives a name to `dev`, and puts it in the place of what had the name before. Answers the mounts that are lost. */
+  async #succeed(name: string, dev: Dev, why: string): Promise<string[]> {
+    const before = this.#devs.get(name);
+    const old = [...this.#gone.get(name) ?? [], ...before ? [instanceOf(before)] : []];
+    const found = await this.#limited(seek(this.pgrps, old, this.#attachAs(name, dev), new Req(this.hostowner)), name);
+    if (this.#devs.get(name) !== before) throw new Err("EBUSY", `device #${name} was changed meanwhile`);
+    // From here on nothing is waited for: each walk sees all of the old one or all of the new one.
+    this.#devs.set(name, dev);
     this.#gone.delete(name);
-    const req = new Req(this.hostowner);
-    const lost: string[] = [];
-    for (const inst of gone) {
-      for (const pgrp of [...this.pgrps]) lost.push(...await pgrp.renew(inst, req));
-    }
+    for (const inst of old) inst.retire(why);
+    const lost = [...this.pgrps].flatMap((pgrp) => pgrp.succeed(found));
+    for (const held of found.values()) held?.drop();
+    for (const inst of old) inst.successor?.arrive();
     for (const mount of lost) this.log.print(`device #${name}: the new one has no ${mount}`);
     return lost;
+  }
+
+  /** Attaches as if `dev` had the name already. */
+  #attachAs(name: string, dev: Dev): Attach {
+    return (device, req) => {
+      const named = this.#named(device, name);
+      return named.name === name ? dev.attach(req.user, named.spec, req) : this.attach(device, req);
+    };
+  }
+
+  #limited<T>(work: Promise<T>, name: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const late = () => reject(new Err("ETIMEDOUT", `#${name}: its tree did not answer in ${SEEK_MS} ms`));
+      const cancel = this.clock.after(SEEK_MS, late);
+      work.then(resolve, reject).finally(cancel);
+    });
   }
 }
 

@@ -11,11 +11,11 @@
  * See bind(2) of Plan 9.
  */
 
-import type { Chan, Dev } from "./dev.ts";
+import type { Chan, Dev, Req } from "./dev.ts";
 import { Err } from "./err.ts";
 import { type Instance, instanceOf, release } from "./instance.ts";
 import { quote } from "./path.ts";
-import { QTDIR, type U64 } from "./p9/types.ts";
+import { type MaybePromise, QTDIR, type U64 } from "./p9/types.ts";
 
 /** Flags of bind and mount. MCACHE is taken and kept, and changes nothing here. */
 export const MREPL = 0, MBEFORE = 1, MAFTER = 2, MCREATE = 4, MCACHE = 16;
@@ -68,6 +68,21 @@ export interface Mount {
   /** The name as it was given, absolute; "" for the mount point itself, the member that a union began with. */
   readonly path: string;
   readonly remote?: Remote;
+}
+
+/**
+ * What a member is bound to: at once, or when what comes in the place of a plugin that has gone is there. Throws why it
+ * can not be reached.
+ */
+export function reach(mount: Mount, req: Req): MaybePromise<Held> {
+  const { inst } = mount.held;
+  if (!inst.gone) return mount.held;
+  if (!inst.successor) throw inst.gone;
+  return inst.successor.wait(req).then(() => {
+    // Its name space has ended, or the new tree has no such file: nobody puts anything there any more.
+    if (mount.held.inst === inst) throw inst.gone;
+    return reach(mount, req);
+  });
 }
 
 /** A mount point. */

@@ -43,6 +43,62 @@ export interface Place {
   source: Source;
 }
 
+/** How a `#name.spec` becomes a Chan on a root. */
+export type Attach = Devtab["attach"];
+
+/**
+ * Finds again by name, through `attach`, what hangs on a Dev in these name spaces: for each file what is to come in its
+ * place, null where there is none. The Dev may still be there; when all is found it can be taken away and
+ * `Pgrp.succeed` called without a moment between in which a name leads elsewhere.
+ */
+export async function seek(
+  pgrps: ReadonlySet<Pgrp>,
+  old: readonly Instance[],
+  attach: Attach,
+  req: Req,
+): Promise<Map<Held, Held | null>> {
+  const found = new Map<Held, Held | null>();
+  const next = () => {
+    for (const pgrp of pgrps) for (const held of pgrp.hanging(old)) if (!found.has(held)) return held;
+  };
+  try {
+    // Others go on binding meanwhile, so it is over when nothing is new.
+    for (let held = next(); held; held = next()) found.set(held, await again(held.source, attach, req));
+    return found;
+  } catch (thrown) {
+    for (const held of found.values()) held?.drop();
+    throw thrown;
+  }
+}
+
+/** What is at a name in another tree; null when nothing is. */
+async function again(source: Source, attach: Attach, req: Req): Promise<Held | null> {
+  try {
+    return new Held((await attachAt(source, attach, req)).chan, source);
+  } catch (thrown) {
+    if (thrown instanceof Err && (thrown.code === "ENOENT" || thrown.code === "ENOTDIR")) return null;
+    throw thrown;
+  }
+}
+
+/** A Chan on what a source names, and one on the tree's root. */
+async function attachAt(source: Source, attach: Attach, req: Req): Promise<{ chan: Chan; top: Chan }> {
+  const top = await attach(source.root, req);
+  let chan = top;
+  for (let i = 0; i < source.names.length; i += MAXWELEM) {
+    const names = source.names.slice(i, i + MAXWELEM);
+    const from = chan;
+    try {
+      const found = await chan.dev.walk(chan, names, req);
+      if (found.chan === null) throw new Err("ENOENT");
+      chan = found.chan;
+    } finally {
+      release(from, instanceOf(from.dev));
+    }
+  }
+  return { chan, top };
+}
+
 /** A name space. Made with one user; `close` is for the last of them. */
 export class Pgrp {
   readonly devtab: Devtab;
@@ -99,8 +155,16 @@ export class Pgrp {
 
   /** Follows `names` from an NsChan or from `start`. What is found belongs to the Dev `as`. */
   walk(as: Dev<Chan>, from: Start | NsChan, names: string[], req: Req): MaybePromise<Walk<Chan>> {
-    if (from instanceof NsChan) return walk(this.#table, as, from, names, req);
-    return new Walker(this.#table, as, from, names, req).run();
+    if (from instanceof NsChan && !(from.isTop && from.inst.gone)) return walk(this.#table, as, from, names, req);
+    const walker = () => new Walker(this.#table, as, this.start(from.user), names, req);
+    const ready = this.#ready(req);
+    return ready ? ready.then(() => walker().run()) : walker().run();
+  }
+
+  /** While the Dev of `/` is away: resolves when it is back. */
+  #ready(req: Req): Promise<void> | undefined {
+    const { gone, successor } = this.#root.inst;
+    return gone ? successor?.wait(req) : undefined;
   }
 
   /** The mount points on files of `dev`, by qid.path. */
@@ -168,32 +232,38 @@ export class Pgrp {
     return [...this.#table.heads()].map((head) => head.path);
   }
 
+  /** What hangs on files of these Devs: `/`, mount points, and what is mounted on them. */
+  hanging(devs: readonly Instance[]): Held[] {
+    const all = [this.#root];
+    for (const head of this.#table.heads()) all.push(head.from, ...head.mounts.map((mount) => mount.held));
+    return all.filter((held) => devs.includes(held.inst));
+  }
+
   /**
-   * Finds again by name all that was bound from a Dev which has gone, or mounted on it, now that another has its name.
-   * Answers what is not there any more, and so was unmounted.
+   * Puts what `seek` found in the place of what has gone, at once. Answers what is not there any more, and so was
+   * unmounted.
    */
-  async renew(gone: Instance, req: Req): Promise<string[]> {
+  succeed(found: ReadonlyMap<Held, Held | null>): string[] {
     const lost: string[] = [];
-    if (this.#root.inst === gone) await this.#renewRoot(req);
+    const root = found.get(this.#root);
+    if (root) this.#setRoot(root.hold());
     for (const head of [...this.#table.heads()]) {
-      if (head.from.inst === gone) {
-        const from = await this.#again(head.from.source, req);
-        if (from === null) {
-          lost.push(head.path);
-          this.#table.remove(head);
-          continue;
-        }
-        this.#table.rekey(head, from);
+      const from = found.get(head.from);
+      if (from === null) {
+        lost.push(head.path);
+        this.#table.remove(head);
+        continue;
       }
-      for (const mount of head.mounts.filter((mount) => mount.held.inst === gone)) {
-        const held = await this.#again(mount.held.source, req);
+      if (from) this.#table.rekey(head, from.hold());
+      for (const mount of [...head.mounts]) {
+        const held = found.get(mount.held);
         if (held === null) {
           lost.push(`${mount.path} on ${head.path}`);
           this.#table.remove(head, mount);
-          continue;
+        } else if (held) {
+          mount.held.drop();
+          mount.held = held.hold();
         }
-        mount.held.drop();
-        mount.held = held;
       }
     }
     return lost;
@@ -206,6 +276,7 @@ export class Pgrp {
   }
 
   async #resolveNames(as: Dev<Chan>, names: string[], req: Req, cross: boolean): Promise<Place> {
+    await this.#ready(req);
     const walker = new Walker(this.#table, as, this.start(req.user), names, req, cross);
     const chan = (await walker.run()).chan as NsChan | null;
     if (chan === null) throw walker.failure ?? new Err("ENOENT");
@@ -214,40 +285,14 @@ export class Pgrp {
   }
 
   async #resolveDevice(as: Dev<Chan>, device: string, names: string[], req: Req): Promise<Place> {
-    const held = await this.#attach({ root: device, names }, req);
+    const attach: Attach = (device, req) => this.devtab.attach(device, req);
+    const held = await attachAt({ root: device, names }, attach, req);
     const way = new Crossing(held.top, null, null, null);
     return { chan: new NsChan(as, held.chan, req.user, way, null, ""), source: { root: device, names } };
   }
 
-  /** A Chan on what a source names, and the qid of the tree's root. */
-  async #attach(source: Source, req: Req): Promise<{ chan: Chan; top: Chan }> {
-    const top = await this.devtab.attach(source.root, req);
-    let chan = top;
-    for (let i = 0; i < source.names.length; i += MAXWELEM) {
-      const names = source.names.slice(i, i + MAXWELEM);
-      const from = chan;
-      try {
-        const found = await chan.dev.walk(chan, names, req);
-        if (found.chan === null) throw new Err("ENOENT");
-        chan = found.chan;
-      } finally {
-        release(from, instanceOf(from.dev));
-      }
-    }
-    return { chan, top };
-  }
-
-  async #again(source: Source, req: Req): Promise<Held | null> {
-    try {
-      return new Held((await this.#attach(source, req)).chan, source);
-    } catch {
-      return null; // The caller tells what was lost.
-    }
-  }
-
-  async #renewRoot(req: Req): Promise<void> {
-    const root = await this.#again(this.#root.source, req);
-    if (root === null) return;
+  /** Takes `root` over. */
+  #setRoot(root: Held): void {
     this.#base.drop();
     this.#root.drop();
     this.#root = root;

@@ -91,7 +91,8 @@ export class UnionDir {
         return;
       }
     } catch (thrown) {
-      if (req.flushed) throw thrown;
+      // One that was there when the directory was opened is not left out: its reader has to open it again.
+      if (req.flushed || member.inst.gone) throw member.inst.gone ?? thrown;
       this.#failed ??= thrown;
     }
     this.#member++;

@@ -13,7 +13,7 @@
 import { Chan, type Dev, type Req, type User, type Walk } from "./dev.ts";
 import { Err } from "./err.ts";
 import { type Instance, release } from "./instance.ts";
-import { Crossing, type Head, type Held, type Mount, type MountTable } from "./mount.ts";
+import { Crossing, type Head, type Held, type Mount, type MountTable, reach } from "./mount.ts";
 import { dirAndName } from "./path.ts";
 import { MAXWELEM, type MaybePromise, type Qid } from "./p9/types.ts";
 import type { UnionDir } from "./union.ts";
@@ -29,6 +29,8 @@ export class NsChan extends Chan<Chan> {
   label: string;
   /** The listing under way, when this is an open union. */
   union: UnionDir | null = null;
+  /** Whether it stands for the `/` of its name space, whichever Dev that is. */
+  isTop = false;
 
   /** Takes over `chan` and a hold on `way`. */
   constructor(as: Dev<Chan>, chan: Chan, user: User, way: Crossing, head: Head | null, label: string) {
@@ -43,6 +45,25 @@ export class NsChan extends Chan<Chan> {
   get live(): Chan {
     if (this.inst.gone) throw this.inst.gone;
     return this.aux;
+  }
+
+  /**
+   * Whether it stands for a place, and not only for a file: then it is found again when its Dev has gone. An open one
+   * does not.
+   */
+  get isPlace(): boolean {
+    return this.mode === -1 && (this.isTop || this.head !== null);
+  }
+
+  /** It is now what `found`, which is taken over, is. */
+  move(found: NsChan): void {
+    this.way.drop();
+    release(this.aux, this.inst);
+    this.aux = found.aux;
+    this.inst = found.inst;
+    this.qid = found.qid;
+    this.way = found.way;
+    this.head = found.head;
   }
 
   /** It is now a file made in the directory that it was; of a union, in the member `mount`. */
@@ -78,7 +99,8 @@ export function walk(
   names: string[],
   req: Req,
 ): MaybePromise<Walk<Chan>> {
-  const chan = from.live;
+  // A mount point is searched by its members, whatever has become of the one that it was reached by.
+  const chan = from.head === null ? from.live : from.aux;
   if (from.head !== null || table.on(chan.dev) !== undefined || names.includes("..")) {
     return new Walker(table, as, from, names, req).run();
   }
@@ -127,6 +149,8 @@ export class Walker {
   crossed = 0;
   /** Why the walk ended before its last name, if that is known. */
   failure: unknown;
+  /** Why a member could not be reached. */
+  #unreachable: unknown;
 
   /** With `crossLast` false a mount point that the last name leads to is itself the result. */
   constructor(table: MountTable, as: Dev<Chan>, start: Start, names: string[], req: Req, crossLast = true) {
@@ -146,7 +170,7 @@ export class Walker {
     try {
       for (;;) {
         if (this.#done === this.#names.length && this.#owned) return this.#land();
-        const step = this.#names[this.#done] === ".." ? this.#climb() : this.#descend(this.#ahead(), 0, null);
+        const step = this.#names[this.#done] === ".." ? this.#climb() : this.#descend(this.#ahead(), 0, undefined);
         if (step instanceof Promise) {
           return step.then((on) => on ? this.run() : this.#stop(), (thrown) => this.#fail(thrown));
         }
@@ -173,18 +197,37 @@ export class Walker {
       const chan = mount ? mount.held.chan : this.#chan;
       const inst = mount ? mount.held.inst : this.#way!.inst;
       try {
-        if (inst.gone) throw inst.gone;
+        if (inst.gone) {
+          if (mount && inst.successor) return this.#await(mount, run, m, failed);
+          throw inst.gone;
+        }
         const found = chan.dev.walk(chan, run, this.#req);
         if (!(found instanceof Promise)) return this.#arrive(found, mount);
+        const lost = () => mount !== null && inst.gone !== null && !this.#req.flushed;
         return found.then(
-          (found) => this.#arrive(found, mount),
-          (thrown) => this.#descend(run, m + 1, failed ?? thrown),
+          (found) => lost() ? this.#await(mount!, run, m, failed) : this.#arrive(found, mount),
+          (thrown) => lost() ? this.#await(mount!, run, m, failed) : this.#descend(run, m + 1, failed ?? thrown),
         );
       } catch (thrown) {
         failed ??= thrown;
       }
     }
     throw failed ?? new Err("ENOENT");
+  }
+
+  /**
+   * Walks in a member once what comes in its place is there. When nothing comes, another member may have the name; but
+   * that none has it does not mean that there is no such file.
+   */
+  async #await(mount: Mount, run: string[], m: number, failed: unknown): Promise<boolean> {
+    try {
+      await reach(mount, this.#req);
+    } catch (thrown) {
+      this.#unreachable = thrown;
+      return await this.#descend(run, m + 1, isAbsence(failed) ? thrown : failed);
+    }
+    const now = this.#at!.mounts.indexOf(mount);
+    return await this.#descend(run, now < 0 ? m : now, failed);
   }
 
   /** Takes what a Dev found, up to the first mount point. */
@@ -296,6 +339,8 @@ export class Walker {
   #land(): Walk<Chan> {
     this.#leave();
     const chan = new NsChan(this.#as, this.#chan, this.#user, this.#way!, this.#landed, this.#label);
+    // A mount point that was met may have had to wait for what is there now.
+    if (this.#qids.length > 0) this.#qids[this.#qids.length - 1] = chan.qid;
     return { qids: this.#qids, chan };
   }
 
@@ -307,14 +352,22 @@ export class Walker {
     return { qids: this.#qids, chan: null };
   }
 
-  /** The first name that cannot be walked is an error, a later one ends the walk. */
+  /**
+   * The first name that cannot be walked is an error, a later one ends the walk. That a plugin is down is an error
+   * everywhere: to a client a walk that ended early says that there is no such file.
+   */
   #fail(thrown: unknown): Walk<Chan> {
     this.failure = thrown;
     const walk = this.#stop();
     if (this.#done === this.#names.length) walk.qids.pop();
-    if (walk.qids.length === 0) throw thrown;
+    if (walk.qids.length === 0 || thrown === this.#unreachable) throw thrown;
     return walk;
   }
+}
+
+/** Whether a failure says no more than that a file is not there. */
+function isAbsence(failed: unknown): boolean {
+  return failed === undefined || (failed instanceof Err && failed.code === "ENOENT");
 }
 
 function isRoot(chan: Chan, way: Crossing): boolean {

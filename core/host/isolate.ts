@@ -41,6 +41,11 @@ const GONE_LOOK_MS = 2, GONE_LOOKS = 250;
 /** The error that Deno reports for a full heap. */
 const OUT_OF_MEMORY = "ERR_WORKER_OUT_OF_MEMORY";
 
+/** URLs of modules that a program reads in its name space begin so. */
+export const NS_URL = "ns://";
+/** Under this name the module server remembers what programs ask for. */
+const PROGRAM_GRAPH = "programs";
+
 /** The kernel's row in the matrix of rings. */
 export const KERNEL = "kernel";
 
@@ -57,13 +62,17 @@ export interface IsolateSpec extends PluginSpec {
   readonly budget?: Partial<Budget>;
   /** Where its lines for the log go. */
   log(text: string): void;
+  /** Given for a program: how it is served the modules of its name space. It may block for as long as it likes. */
+  readonly program?: { serve(url: string, type: string): Promise<Served> };
+  /** Called when it is going, before its transport ends. */
+  down?(): void;
 }
 
 /** What the thread is given (worker data). */
 export interface IsolateData {
   readonly id: number;
   readonly spec: PluginSpec;
-  /** URL of isolate_run.ts. */
+  /** URL of isolate_run.ts, or of program_run.ts. */
   readonly run: string;
   readonly names: Readonly<Record<string, string>>;
   readonly builtins: readonly string[];
@@ -175,18 +184,19 @@ export class Isolate implements Hosted {
   }
 
   #begin(port: PortRef): void {
-    const { id, modules, limits, clock, watch } = this.#host, spec = this.#spec;
-    const folder = modules.folderOf(spec.module);
-    this.#serveModules(folder);
+    const { id, modules, limits, clock } = this.#host, spec = this.#spec;
+    const graph = spec.program ? PROGRAM_GRAPH : spec.module;
+    const folder = spec.program ? `${modules.project}/core` : modules.folderOf(spec.module);
+    this.#serveModules(graph, folder);
     this.#control.port1.onmessage = ({ data }) => this.#fromPlugin(data);
     const { name, module, options, reason, hostowner, sysname } = spec;
     const data: IsolateData = {
       id,
       spec: { name, module, options, reason, hostowner, sysname },
-      run: new URL("./isolate_run.ts", import.meta.url).href,
+      run: new URL(spec.program ? "./program_run.ts" : "./isolate_run.ts", import.meta.url).href,
       names: modules.names,
       builtins: ISOLATE_BUILTINS,
-      ahead: modules.ahead(spec.module, folder),
+      ahead: modules.ahead(graph, folder),
       modules: this.#modules.port2,
       answers: this.#answers,
       control: this.#control.port2,
@@ -194,7 +204,7 @@ export class Isolate implements Hosted {
       port,
       budget: { ...DEFAULT_BUDGET, ...spec.budget },
     };
-    this.#unwatch = watch.add(() => this.beats(), Math.max(limits.hangMs, 1), () => this.#silent());
+    this.#keepWatch();
     within(clock, limits.startMs, this.up).then(
       () => this.#up.reject(new Err("ETIMEDOUT", `${name}: it did not start in ${limits.startMs} ms`)),
       () => {},
@@ -206,11 +216,18 @@ export class Isolate implements Hosted {
     ]);
   }
 
-  #serveModules(folder: string): void {
-    const port = this.#modules.port1;
-    port.onmessage = ({ data }) => {
+  #keepWatch(): void {
+    const { watch, limits } = this.#host;
+    this.#unwatch = watch.add(() => this.beats(), Math.max(limits.hangMs, 1), () => this.#silent());
+  }
+
+  #serveModules(graph: string, folder: string): void {
+    const port = this.#modules.port1, { program } = this.#spec;
+    port.onmessage = async ({ data }) => {
       const n = Number(data?.n), url = String(data?.url), type = String(data?.type ?? "");
-      const served = this.#host.modules.serve({ url, type, module: this.#spec.module, folder });
+      const served = program && url.startsWith(NS_URL)
+        ? await program.serve(url, type)
+        : this.#host.modules.serve({ url, type, module: graph, folder });
       port.postMessage({ n, served } satisfies ModuleAnswer);
       Atomics.add(this.#answers, 0, 1);
       Atomics.notify(this.#answers, 0);
@@ -250,7 +267,8 @@ export class Isolate implements Hosted {
     if (this.pid > 0 && !threadIds().includes(this.pid)) {
       this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
       this.#gone();
-    } else this.#fault("hung", `no heartbeat for ${hangMs} ms`);
+    } else if (this.#spec.program) this.#keepWatch();
+    else this.#fault("hung", `no heartbeat for ${hangMs} ms`);
   }
 
   #heapFull(): void {
@@ -271,6 +289,7 @@ export class Isolate implements Hosted {
     this.#why ??= { reason, text };
     if (this.#ended || this.#ending) return;
     this.#ending = true;
+    this.#spec.down?.();
     this.#control.port1.postMessage("exit");
     this.#host.clock.after(EXIT_MS, () => {
       if (!this.#ended) this.#host.toWarden({ op: "kill", id: this.#host.id });
@@ -282,6 +301,7 @@ export class Isolate implements Hosted {
   async #gone(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
+    this.#spec.down?.();
     this.#unwatch();
     this.#why ??= { reason: "gone", text: "it ended without a word" };
     this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));

@@ -15,6 +15,9 @@ import { DEFAULT_HOST_LIMITS, type Hosted, within } from "./hosted.ts";
 import { startInline } from "./inline.ts";
 import type { Warden } from "./spawn.ts";
 
+/** How long what is under way may take before a plugin is stopped, milliseconds. */
+const DRAIN_MS = 100;
+
 /** Where the kernel looks for plugins that are named and not given by a path. */
 const PLUGIN_FOLDERS = ["plugins", "examples"];
 
@@ -43,14 +46,21 @@ export class NodePlugins implements PluginHost {
   async start(spec: StartSpec): Promise<StartedPlugin> {
     refuseImpossible(spec);
     if (spec.placement === "inline") return await this.#startInline(spec);
-    const { name, module, options, cpu, generation, reason, log, manifest: { permissions, limits, shutdownMs } } = spec;
+    const { name, manifest: { permissions, limits, shutdownMs }, down, ...rest } = spec;
     const { hostowner, sysname } = this.#kernel;
-    const common = { name, module, options, cpu, generation, reason, log, hostowner: hostowner.name, sysname };
+    const made: { dev?: Mnt } = {};
+    const gone = () => {
+      down();
+      made.dev?.client.rpc.close(new Err("EIO", `plugin ${name} died`));
+    };
+    const common = { name, ...rest, down: gone, hostowner: hostowner.name, sysname };
     const all = { ...common, limits: { heapMb: limits.heapMb, stopMs: shutdownMs } };
     const hosted = spec.placement === "isolate"
       ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
       : await this.#warden.spawnProcess({ ...all, permissions: denoPermissions(permissions) });
-    return await this.#started(hosted);
+    // Who asks there is who asks here.
+    made.dev = await Mnt.connect(hosted.transport, { name, perUser: true, clock: this.#kernel.clock });
+    return this.#started(hosted, made.dev);
   }
 
   async #startInline(spec: StartSpec): Promise<StartedPlugin> {
@@ -63,16 +73,20 @@ export class NodePlugins implements PluginHost {
     return { dev: started.dev, id: "kernel", confinement: "none: trusted", stop, stats: () => ({}) };
   }
 
-  /** The tree of a plugin at a distance. Who asks there is who asks here. */
-  async #started(hosted: Hosted): Promise<StartedPlugin> {
-    const { id, confinement, name } = hosted;
-    const dev = await Mnt.connect(hosted.transport, { name, perUser: true, clock: this.#kernel.clock });
+  /** A plugin at a distance that serves. */
+  #started(hosted: Hosted, dev: Mnt): StartedPlugin {
+    const { id, confinement, name } = hosted, { rpc } = dev.client;
+    const stop = async () => {
+      await within(this.#kernel.clock, DRAIN_MS, rpc.drain());
+      rpc.close(new Err("ESTALE", `plugin ${name} was stopped`));
+      await hosted.stop();
+    };
     return {
       dev,
       id: hosted.placement === "process" ? `pid ${id}` : id,
       confinement,
       died: hosted.exited.then(({ reason, text }) => `${reason}: ${text}`),
-      stop: () => hosted.stop(),
+      stop,
       stats: () => ({ beats: hosted.beats(), pid: hosted.pid }),
     };
   }

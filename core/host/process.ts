@@ -45,6 +45,8 @@ export interface ProcessSpec extends PluginSpec {
   readonly generation: number;
   /** Where its lines for the log go, and what it writes to standard error. */
   log(text: string): void;
+  /** Called when it is going, before its transport ends. */
+  down?(): void;
 }
 
 /** What a process needs of the kernel side. */
@@ -262,7 +264,9 @@ export class PluginProcess implements Hosted {
 
   #end(reason: ExitReason, text: string): void {
     this.#why ??= { reason, text };
-    if (!this.#ended) this.#signal();
+    if (this.#ended) return;
+    this.#spec.down?.();
+    this.#signal();
   }
 
   /** Kills the whole group. */
@@ -279,6 +283,7 @@ export class PluginProcess implements Hosted {
     if (this.#ended) return;
     this.#signal(); // what it started and left behind
     this.#ended = true;
+    this.#spec.down?.();
     this.#up.reject(cause instanceof Err ? cause : new Err("EIO", `${this.name}: ${why.text}`, { cause }));
     this.#inner.close();
     this.transport.close();

@@ -8,6 +8,8 @@
  * - An instance has one name, under which its Dev is `#name`, and one generation at a time. A new generation is up
  *   before the old one is taken away; when it does not come up the old one stays.
  * - It never waits for a plugin without a limit, and one plugin's failure changes nothing for another.
+ * - While a plugin is down and is to come back, walks into its tree wait (`Kernel.suspend`); what its mount points hide
+ *   never shows.
  * - What is asked of one instance is done in the order it was asked.
  *
  * See `docs/plugins.md` for the life of a plugin; jefe of Hubris and the RS of MINIX 3 are its models.
@@ -52,6 +54,8 @@ export interface StartSpec {
   generation: number;
   reason: StartReason;
   log(text: string): void;
+  /** Called the moment that it is known to be going, before any request to it fails for that. */
+  down(): void;
 }
 
 /** A plugin that has been started, wherever it runs. */
@@ -221,6 +225,7 @@ export class Supervisor {
     const inst = this.#mustHave(name);
     return this.#inTurn(inst, async () => {
       const { started } = inst;
+      this.#kernel.suspend(name, `plugin ${name} is being restarted`);
       inst.started = null;
       await started?.stop();
       try {
@@ -268,14 +273,16 @@ export class Supervisor {
     const options = checkOptions(files.manifest, entry.options);
     const generation = inst.generation + 1;
     const print = (text: string) => log.print(`${name}: ${text}`);
+    let started: StartedPlugin | undefined;
+    const down = () => started && this.#suspend(inst, started);
     try {
       const { cpu } = entry, { manifest, module } = files;
-      const spec = { name, module, manifest, placement, options, cpu, generation, reason, log: print };
-      const started = await this.#host.start(spec);
+      const spec = { name, module, manifest, placement, options, cpu, generation, reason, log: print, down };
+      started = await this.#host.start(spec);
       await this.#switchTo(inst, started);
       Object.assign(inst, { files, generation, started, state: "up", upSinceMs: clock.monotonic() });
       inst.startMs = inst.upSinceMs - begun;
-      started.died?.then((why) => this.#died(inst, started, why));
+      this.#watch(inst, started);
     } catch (e) {
       if (!old) inst.error = firstLine(toErr(e).message);
       throw e;
@@ -294,9 +301,19 @@ export class Supervisor {
     }
   }
 
+  #watch(inst: PluginInstance, started: StartedPlugin): void {
+    started.died?.then((why) => this.#died(inst, started, why));
+  }
+
+  /** It is going, and not because it was asked to. */
+  #suspend(inst: PluginInstance, started: StartedPlugin): void {
+    if (inst.started === started && !this.#closed) this.#kernel.suspend(inst.name, `plugin ${inst.name} died`);
+  }
+
   /** A plugin that went by itself is started again, each time after a longer pause, until it has died too often. */
   async #died(inst: PluginInstance, started: StartedPlugin, why: string): Promise<void> {
     if (inst.started !== started) return;
+    this.#suspend(inst, started);
     inst.started = null;
     while (!this.#closed && this.#instances.get(inst.name) === inst && !inst.started) {
       inst.error = firstLine(why);
@@ -328,6 +345,10 @@ export class Supervisor {
   #giveUp(inst: PluginInstance, why: string): void {
     inst.state = "failed";
     inst.error = why;
+    this.#kernel.abandon(
+      inst.name,
+      `plugin ${inst.name} is down (its status says why: /sys/plugins/${inst.name}/status)`,
+    );
     this.#kernel.log.print(`${inst.name}: given up: ${why} (try: echo restart >/sys/plugins/${inst.name}/ctl)`);
   }
 }
