@@ -111,7 +111,7 @@ function runShell(booted: Node): void {
     env: "copy",
     async main(proc) {
       for (const mode of [0, 1, 1]) await proc.open("/dev/cons", mode);
-      shell = new Shell(proc);
+      shell = new Shell(proc, booted.programs);
       const status = await shell.run();
       await shutdown();
       return status;

@@ -2,16 +2,20 @@
  * The console's command loop: a few commands on the name space, each on one line, with `>` and `>>`.
  *
  * Layer: cmd, over Proc alone: all that it does is done with files. Words are quoted as in rc; `$name` is a variable
- * of the environment. What runs is interrupted by `interrupt`.
+ * of the environment. What runs is interrupted by `interrupt`. A word that is no command is a program: by its path, or by
+ * its name in /bin.
  */
 
-import { toErr } from "../core/err.ts";
+import { Err, toErr } from "../core/err.ts";
 import { mountFlags } from "../core/nsfile.ts";
 import { type Dir, DMDIR, OREAD, OWRITE } from "../core/p9/types.ts";
 import type { Proc } from "../core/proc.ts";
+import type { SpawnProgram } from "../core/proc_calls.ts";
 import { parseLine, type Redirect } from "./sh_parse.ts";
 
 const IO_BYTES = 64 * 1024;
+/** Where programs are that are called by name. */
+const PROGRAMS = "/bin";
 
 /** A command: its usage, a line of help, and what it does with its words. */
 interface Command {
@@ -22,6 +26,11 @@ interface Command {
 
 /** Where a command's output goes. */
 type Out = (data: string | Uint8Array) => Promise<void>;
+
+/** Starts a program as a child of a proc. */
+export interface ProgramStarter {
+  spawn(parent: Proc, path: string, options: SpawnProgram): Promise<Proc>;
+}
 
 /** A misuse of a command. */
 class Usage extends Error {}
@@ -66,6 +75,14 @@ const COMMANDS: Record<string, Command> = {
     help: "prints this name space as lines that rebuild it",
     run: (sh, _, out) => out(sh.proc.nsText()),
   },
+  run: {
+    usage: "run path [word...]",
+    help: "runs a program in an isolate of its own; the path alone does, too",
+    async run(sh, [path, ...words]) {
+      if (path === undefined) throw new Usage();
+      await sh.program(path, words);
+    },
+  },
   ps: { usage: "ps", help: "lists procs", run: (sh, _, out) => ps(sh, out) },
   cd: {
     usage: "cd [directory]",
@@ -100,10 +117,15 @@ export class Shell {
   readonly proc: Proc;
   /** Set when no more lines are to be read. */
   done = false;
+  readonly #programs: ProgramStarter | null;
   #running: AbortController | null = null;
+  /** The file that the command's output goes to. */
+  #output = 1;
 
-  constructor(proc: Proc) {
+  /** Without `programs` it runs its own commands only. */
+  constructor(proc: Proc, programs: ProgramStarter | null = null) {
     this.proc = proc;
+    this.#programs = programs;
   }
 
   /** Aborts when the command that runs is interrupted. */
@@ -144,9 +166,9 @@ export class Shell {
   }
 
   async #command([name, ...words]: string[], redirect: Redirect | null): Promise<void> {
-    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : await this.#programCommand(name);
     if (!command) throw new Usage(`${name}: no such command (try help)`);
-    const fd = redirect ? await this.#openOutput(redirect) : 1;
+    const fd = this.#output = redirect ? await this.#openOutput(redirect) : 1;
     try {
       await command.run(this, words, (data) => this.#writeAll(fd, data));
     } catch (e) {
@@ -154,6 +176,27 @@ export class Shell {
       throw new Usage(`${name}: ${toErr(e).message}`);
     } finally {
       if (redirect) await this.proc.close(fd);
+    }
+  }
+
+  /** A program as a command; undefined when there is none of that name. */
+  async #programCommand(name: string): Promise<Command | undefined> {
+    const path = name.includes("/") ? name : `${PROGRAMS}/${name}`;
+    if (!this.#programs || !await this.proc.stat(path).then(() => true, () => false)) return undefined;
+    return { usage: name, help: "", run: (sh, words) => sh.program(path, words) };
+  }
+
+  /** Runs a program until its end. An interrupt goes to it as a note. */
+  async program(path: string, args: string[]): Promise<void> {
+    if (!this.#programs) throw new Err("EOPNOTSUPP", "no programs can be run here");
+    const redirect: [number, number][] = this.#output === 1 ? [] : [[this.#output, 1]];
+    const child = await this.#programs.spawn(this.proc, path, { args, fds: [0, 1, 2], redirect });
+    this.signal?.addEventListener("abort", () => child.exitStatus ?? child.note("interrupt"));
+    for (;;) {
+      const { pid, status } = await this.proc.wait();
+      if (pid !== child.pid) continue;
+      if (status !== "") throw new Err("EIO", status);
+      return;
     }
   }
 

@@ -165,11 +165,14 @@ export class Proc extends ProcFiles {
     this.#onNote = handler;
   }
 
-  /** Posts a note: to whoever catches them, else to the handler. One that nobody takes ends the proc with it as status. */
+  /**
+   * Posts a note: to whoever catches them, else to the handler, and then it gives up the calls under way. One that nobody
+   * takes ends the proc with it as status.
+   */
   note(text: string): void {
     this.#mustLive();
     if (this.#catcher) return this.#catcher.post(text);
-    if (this.#onNote?.(text)) return;
+    if (this.#onNote?.(text)) return this.flushAll();
     void this.exit(text);
   }
 

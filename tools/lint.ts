@@ -12,6 +12,7 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const ALIASES: Record<string, string> = {
   "ring9": "mod.ts",
   "ring9/plugin": "core/plugin/author.ts",
+  "ring9/proc": "core/proc_author.ts",
   "ring9/testing": "core/plugin/testing.ts",
   "deno-9p": "core/p9/mod.ts",
 };

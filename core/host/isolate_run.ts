@@ -85,7 +85,7 @@ export async function runIsolate(
 }
 
 /** Leaves the language, and what of the web reaches nothing. */
-function confineGlobals(log: (text: string) => void): void {
+export function confineGlobals(log: (text: string) => void): void {
   for (let scope: object = globalThis; scope !== Object.prototype; scope = Object.getPrototypeOf(scope)) {
     for (const name of Object.getOwnPropertyNames(scope)) {
       if (!KEPT.has(name) && !LANGUAGE.has(name) && name !== "constructor") block(globalThis, name);

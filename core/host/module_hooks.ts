@@ -26,6 +26,8 @@ export interface HookOptions {
 }
 
 const DENIED = "denied:";
+/** Modules of a program's name space; the kernel serves them to programs alone. */
+const NAME_SPACE = "ns:";
 
 const uncurry = Function.prototype.bind.bind(Function.prototype.call);
 const startsWith = uncurry(String.prototype.startsWith) as unknown as (text: string, start: string) => boolean;
@@ -44,7 +46,8 @@ export function hookModules({ names, builtins, ask }: HookOptions): void {
     resolve(spec, context) {
       if (isBuiltin(spec)) return { url: spec, shortCircuit: true };
       const url = spec in known ? known[spec] : absolute(spec, context.parentURL);
-      return { url: startsWith(url, "file:") ? url : DENIED + spec, format: "module", shortCircuit: true };
+      const served = startsWith(url, "file:") || startsWith(url, NAME_SPACE);
+      return { url: served ? url : DENIED + spec, format: "module", shortCircuit: true };
     },
     load(url, context, next) {
       if (isBuiltin(url)) return next(url, context);

@@ -62,6 +62,7 @@ export class ModuleServer {
     const url = (path: string) => pathToFileURL(`${this.project}/${path}`).href;
     this.names = {
       "ring9/plugin": url("core/plugin/author.ts"),
+      "ring9/proc": url("core/proc_author.ts"),
       "deno-9p": url("core/p9/mod.ts"),
     };
   }
@@ -154,7 +155,8 @@ export function stripTypes(text: string, url: string): string {
   }
 }
 
-function translate(text: string, { path, url, type }: { path: string; url: string; type: string }): Served {
+/** A module's text as it is served, by the ending of its path. */
+export function translate(text: string, { path, url, type }: { path: string; url: string; type: string }): Served {
   const ext = path.slice(path.lastIndexOf(".") + 1);
   if (type === "json" || ext === "json") {
     if (type !== "json" || ext !== "json") throw new Err("EINVAL", `a .json file is imported with { type: "json" }`);

@@ -24,6 +24,7 @@ import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
 import type { Proc } from "../proc.ts";
 import { hostClock } from "./clock.ts";
 import { NodePlugins } from "./plugin_host.ts";
+import { Programs } from "./program.ts";
 import type { Warden } from "./spawn.ts";
 import { dial, listen, type Listener } from "./transports.ts";
 
@@ -57,6 +58,7 @@ export class Node {
   readonly kernel: Kernel;
   readonly supervisor: Supervisor;
   readonly srv: Srv;
+  readonly programs: Programs;
   /** The first proc; its name space is the one that is served. */
   readonly init: Proc;
   readonly #warden: Warden;
@@ -68,6 +70,7 @@ export class Node {
     this.init = parts.init;
     this.#warden = parts.warden;
     const { kernel } = this;
+    this.programs = new Programs(kernel, this.#warden);
     this.srv = new Srv(new Export(this.init.pgrp, { name: "ns" }), {
       clock: kernel.clock,
       user: (uname, nuname) => userOf(kernel.hostowner, uname, nuname),

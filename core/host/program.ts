@@ -1,0 +1,110 @@
+/**
+ * Programs: starts programs, each in an isolate of its own with a Proc of its own.
+ *
+ * Layer: core/host, in the kernel isolate; program_run.ts is the other end, core/proc_service.ts does the calls. A
+ * program is a module in the name space of its proc: it is read there, and so is what it imports by relative paths; besides it
+ * may import what a plugin may.
+ *
+ * What holds always: a program and its proc end together. A proc is killed whatever its program does, a loop included.
+ */
+
+import { type Code, Err, toErr } from "../err.ts";
+import type { Kernel } from "../kernel.ts";
+import { joinPath } from "../path.ts";
+import type { Proc } from "../proc.ts";
+import type { SpawnProgram } from "../proc_calls.ts";
+import { ProcService } from "../proc_service.ts";
+import { CALL_RING_BYTES } from "../proc_wire.ts";
+import { DEFAULT_HOST_LIMITS } from "./hosted.ts";
+import { type Isolate, NS_URL } from "./isolate.ts";
+import type { Served } from "./module_hooks.ts";
+import { translate } from "./modules.ts";
+import type { Warden } from "./spawn.ts";
+
+/** The largest module, bytes. */
+const MAX_MODULE_BYTES = 8 << 20;
+
+/** Starts programs for the procs of a kernel. */
+export class Programs {
+  readonly #kernel: Kernel;
+  readonly #warden: Warden;
+
+  constructor(kernel: Kernel, warden: Warden) {
+    this.#kernel = kernel;
+    this.#warden = warden;
+  }
+
+  /**
+   * Starts the program at `path` as a child of `parent`; resolves with the child once it runs. Its end is told to the
+   * parent's `wait`. Throws why it can not be started; then there is no child.
+   */
+  async spawn(parent: Proc, path: string, options: SpawnProgram = {}): Promise<Proc> {
+    const absolute = joinPath(parent.cwd, path), name = absolute.slice(absolute.lastIndexOf("/") + 1);
+    const { args = [], ns, env, fds, redirect = [] } = options;
+    await readModule(parent, absolute, ""); // what is no program is refused before there is a child
+    const files = redirect.map(([from, to]) => ({ to, file: parent.fgrp.get(from) }));
+    const child = parent.spawn({ name, ns, env, fds });
+    for (const { to, file } of files) child.fgrp.add(file.hold(), to);
+    try {
+      await this.#run(child, absolute, [path, ...args]);
+      return child;
+    } catch (e) {
+      await child.exit(toErr(e).message);
+      throw e;
+    }
+  }
+
+  async #run(child: Proc, path: string, args: string[]): Promise<void> {
+    const { hostowner, sysname } = this.#kernel;
+    const isolate = await this.#warden.spawnIsolate({
+      name: child.name,
+      module: urlOf(path),
+      options: { args, pid: child.pid },
+      reason: "fresh",
+      hostowner: hostowner.name,
+      sysname,
+      generation: child.pid,
+      ringBytes: CALL_RING_BYTES,
+      limits: { heapMb: DEFAULT_HOST_LIMITS.heapMb },
+      log: (text) => this.#kernel.log.print(text),
+      program: { serve: (url, type) => serveModule(child, url, type) },
+    });
+    this.#bind(child, isolate);
+  }
+
+  /** From now on the two end together. */
+  #bind(child: Proc, isolate: Isolate): void {
+    const end = () => void isolate.kill();
+    if (child.exitStatus !== null) return end();
+    child.signal.addEventListener("abort", end, { once: true });
+    isolate.exited.then(({ reason, text }) => child.exit(`${reason}: ${text}`));
+    const spawn = (proc: Proc, path: string, options: SpawnProgram) => this.spawn(proc, path, options);
+    const service = new ProcService(child, isolate.transport, { clock: this.#kernel.clock, spawn });
+    service.run().catch((e) => child.exit(`protocol: ${toErr(e).message}`));
+  }
+}
+
+/** A module for a program, or why there is none. Never throws. */
+async function serveModule(proc: Proc, url: string, type: string): Promise<Served> {
+  try {
+    return await readModule(proc, decodeURIComponent(new URL(url).pathname), type);
+  } catch (e) {
+    return { error: `cannot import ${url.slice(NS_URL.length)}: ${toErr(e).message}` };
+  }
+}
+
+async function readModule(proc: Proc, path: string, type: string): Promise<Served> {
+  try {
+    const bytes = await proc.readFile(path);
+    if (bytes.length > MAX_MODULE_BYTES) throw new Err("EFBIG");
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return translate(text, { path: /\.\w+$/.test(path) ? path : `${path}.ts`, url: path, type });
+  } catch (e) {
+    const { code, message } = e instanceof TypeError ? { code: "EINVAL" as Code, message: "not a text" } : toErr(e);
+    throw new Err(code, message.startsWith(path) ? message : `${path}: ${message}`, { cause: e });
+  }
+}
+
+function urlOf(path: string): string {
+  return NS_URL + path.split("/").map(encodeURIComponent).join("/");
+}

@@ -1,0 +1,120 @@
+/**
+ * A program's isolate once its imports are confined: imports the program, gives it its calls, runs it, tells how it ended.
+ *
+ * Layer: core/host, on the confined side, in the place of isolate_run.ts; program.ts is the other end. It has the globals that a
+ * plugin has, and nothing but its calls reaches outside.
+ */
+
+import { format } from "node:util";
+import { Err, toErr } from "../err.ts";
+import type { Program, ProgramMain } from "../proc_calls.ts";
+import { ProcLink } from "../proc_link.ts";
+import type { NoteHandler } from "../proc.ts";
+import { ringTransport } from "../ring/transport.ts";
+import { hostClock } from "./clock.ts";
+import { BEAT_MS, errorText, type FromPlugin } from "./hosted.ts";
+import type { IsolateData } from "./isolate.ts";
+import { confineGlobals, type Engine } from "./isolate_run.ts";
+import { turn } from "./turn.ts";
+
+/** Runs the program. Resolves when it runs, or its failure has been told. */
+export async function runIsolate(
+  { spec, port, control, beat, budget }: IsolateData,
+  { exit, heapFull }: Engine,
+): Promise<void> {
+  const post = control.postMessage.bind(control);
+  const tell = (message: FromPlugin) => post(message);
+  setInterval(() => {
+    Atomics.add(beat, 0, 1);
+    if (heapFull()) tell({ t: "heap" });
+  }, BEAT_MS);
+  control.onmessage = () => exit();
+  const running = new Running(ringTransport(port, { budget, turn, monotonic: hostClock.monotonic }), spec.options);
+  const fault = (thrown: unknown) => running.fail(thrown);
+  addEventListener("unhandledrejection", (e) => (e.preventDefault(), fault(e.reason)));
+  addEventListener("error", (e) => (e.preventDefault(), fault(e.error)));
+  confineGlobals((text) => running.say(`${text}\n`));
+  console.log = console.info = (...parts) => running.program.print(`${format(...parts)}\n`);
+  try {
+    const main = mainOf(await import(spec.module), spec.name);
+    tell({ t: "up" });
+    running.start(main);
+  } catch (e) {
+    tell({ t: "fail", error: errorText(e) });
+  }
+}
+
+/** The program and its link to the kernel. */
+class Running {
+  readonly program: Program;
+  readonly #link: ProcLink;
+  #onNote: NoteHandler | null = null;
+
+  constructor(ends: ConstructorParameters<typeof ProcLink>[0], options: Readonly<Record<string, unknown>>) {
+    this.#link = new ProcLink(ends, (note) => this.#note(note));
+    const { sys, async } = this.#link;
+    this.program = {
+      args: options.args as string[],
+      pid: options.pid as number,
+      sys,
+      async,
+      print: (text) => this.#writeAll(1, text),
+      notify: (handler) => this.#notify(handler),
+      exit: (status = "") => this.#exit(status),
+    };
+  }
+
+  async start(main: ProgramMain): Promise<void> {
+    try {
+      this.#exit(await main(this.program) ?? "");
+    } catch (e) {
+      this.fail(e);
+    }
+  }
+
+  /** It ends with an error that nobody caught. */
+  fail(thrown: unknown): never {
+    this.say(`${errorText(thrown).text}\n`);
+    return this.#exit(toErr(thrown).message || "error");
+  }
+
+  /** A text to file 2, or to nobody. */
+  say(text: string): void {
+    try {
+      this.#writeAll(2, text);
+    } catch {
+      // It has no file 2.
+    }
+  }
+
+  #writeAll(fd: number, text: string): void {
+    let bytes = new TextEncoder().encode(text);
+    while (bytes.length > 0) bytes = bytes.subarray(this.program.sys.write(fd, bytes));
+  }
+
+  #notify(handler: NoteHandler | null): void {
+    this.#onNote = handler;
+    this.#link.call("notify", [handler !== null]);
+    if (handler) this.#link.listen();
+  }
+
+  #note(note: string): void {
+    if (!this.#onNote?.(note)) this.#exit(note);
+  }
+
+  /** Tells the kernel, and waits to be ended: nothing of the program runs any more. */
+  #exit(status: string): never {
+    try {
+      this.#link.call("exit", [status]);
+    } catch {
+      // The kernel has ended the process already, and takes the rings back.
+    }
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    for (;;) Atomics.wait(never, 0, 0);
+  }
+}
+
+function mainOf(module: Record<string, unknown>, name: string): ProgramMain {
+  if (typeof module.default === "function") return module.default as ProgramMain;
+  throw new Err("EINVAL", `${name} has no default export that is a function (try: export default defineProgram(...))`);
+}
