@@ -12,15 +12,6 @@ errno(); // loads the C library, which stays, before the sanitizers look
 
 libc(); // stays open, so it is no test's leak
 
-Deno.test("lists of CPUs are parsed and formatted as Linux writes them", () => {
-  assert.deepEqual(host.parseCpus("0-2,7\n"), [0, 1, 2, 7]);
-  assert.deepEqual(host.parseCpus(""), []);
-  assert.equal(host.formatCpus([7, 2, 1, 0, 1]), "0-2,7");
-  for (const bad of ["a", "1-", "3-1", "0-99999999", "-1"]) {
-    assert.throws(() => host.parseCpus(bad), (e: Err) => e.code === "EINVAL", bad);
-  }
-});
-
 interop("a thread that is pinned may run on that CPU only, and runs there", { needs: [ffi] }, () => {
   const before = host.allowedCpus(), cpu = before.at(-1)!;
   try {

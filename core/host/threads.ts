@@ -11,10 +11,9 @@
  */
 
 import { Err, toErr } from "../err.ts";
+import { formatCpus, MAX_CPUS, parseCpus } from "../sched/cpulist.ts";
 import { errnoErr, libc, needLibc } from "./libc.ts";
 
-/** CPUs that a mask of ours can name. */
-const MAX_CPUS = 1024;
 const MASK_BYTES = BigInt(MAX_CPUS / 8);
 const CLOCK_THREAD_CPUTIME_ID = 3;
 const PR_SET_NAME = 15;
@@ -135,30 +134,6 @@ export function threadCpuMs(tid = 0): number {
     return Number(time[0]) * 1e3 + Number(time[1]) / 1e6;
   }
   return Number(taskFile(tid || gettid(), "schedstat").split(" ")[0]) / 1e6;
-}
-
-/** `0-3,8` as numbers. */
-export function parseCpus(list: string): number[] {
-  const cpus: number[] = [];
-  for (const part of list.trim().split(",")) {
-    if (part === "") continue;
-    const match = /^(\d+)(?:-(\d+))?$/.exec(part);
-    const from = Number(match?.[1]), to = Number(match?.[2] ?? from);
-    if (!match || to < from || to >= MAX_CPUS) throw new Err("EINVAL", `not a list of CPUs: ${list}`);
-    for (let cpu = from; cpu <= to; cpu++) cpus.push(cpu);
-  }
-  return cpus;
-}
-
-/** Numbers as `0-3,8`. */
-export function formatCpus(cpus: readonly number[]): string {
-  const sorted = [...new Set(cpus)].sort((a, b) => a - b), parts: string[] = [];
-  for (let i = 0; i < sorted.length; i++) {
-    const from = sorted[i];
-    while (sorted[i + 1] === sorted[i] + 1) i++;
-    parts.push(sorted[i] === from ? `${from}` : `${from}-${sorted[i]}`);
-  }
-  return parts.join(",");
 }
 
 function thread(tid: number): Thread {

@@ -1,0 +1,424 @@
+/**
+ * CoreControl: the isolates and processes of a system on its cores: who runs where, with what priority, and when one is
+ * given a core because its requests wait too long.
+ *
+ * Layer: core/sched, over the core table, pure: threads are moved by a `CoreHost` (core/host/placer.ts). The plugin `sys`
+ * is its face, /sys/cores. A client is a plugin's name; while a plugin is reloaded two generations of it run, and
+ * share what it has. What was set by ctl stays when a plugin is restarted.
+ *
+ * What holds always: while nobody has a core to itself, is pinned or has a priority, no thread is touched.
+ */
+
+import type { Clock } from "../clock.ts";
+import { Err } from "../err.ts";
+import { ALLOCATORS } from "./allocator.ts";
+import type { Ask } from "./client.ts";
+import { type ClientRow, CoreTable } from "./cores.ts";
+import { formatCpus } from "./cpulist.ts";
+import { Histogram, QueueProbe } from "./qdelay.ts";
+import { type CoreSettings, DEFAULT_SETTINGS } from "./settings.ts";
+import type { Topology } from "./topology.ts";
+
+/** The shortest and longest time between two looks at the queues. */
+const MIN_TICK_MS = 1, MAX_TICK_MS = 50;
+/** Who has not asked for it for so long, and has used so little of it, gives a core back. */
+const IDLE_MS = 1000, IDLE_SHARE = 0.1;
+/** Events that are kept for who comes late. */
+const MAX_EVENTS = 64;
+
+/** What runs for a client. */
+export interface Member {
+  /** `worker-3`, `pid 4711`. */
+  readonly id: string;
+  /** Linux's numbers of its threads; none when it has ended. */
+  tids(): number[];
+  /** Tells it where it is now; `cpu` is -1 when it is not one core. */
+  moved(cpu: number): void;
+  /** Sets its spin budget; undefined: as its limits say. */
+  spin(looks: number | undefined): void;
+  /** Bytes of requests that were written to it and that it has taken; undefined when it has no queue to look at. */
+  queue(): { written: number; taken: number } | undefined;
+  watchdog(ms: number, hang: "kill" | "report"): void;
+  /** Its counters, by name. */
+  counters(): Record<string, number>;
+  /** Ends it now; it is started again as its restart policy says. */
+  kill(): Promise<void>;
+}
+
+/** Where the threads of a client are to run. */
+export interface Placement {
+  readonly name: string;
+  readonly tids: readonly number[];
+  readonly cpus: readonly number[];
+  /** Nobody else runs there. */
+  readonly dedicated: boolean;
+}
+
+/** Where all threads are to run. */
+export interface Plan {
+  /** For all threads of the system that are in no placement. */
+  readonly shared: readonly number[];
+  readonly placements: readonly Placement[];
+}
+
+/** What moves threads. */
+export interface CoreHost {
+  /** Brings the threads where the plan says. Answers what could not be done. */
+  place(plan: Plan): string[];
+  /** Sets how threads are scheduled. Throws why it can not be. */
+  schedule(tids: readonly number[], how: { priority: "lc" | "be"; quantumUs: number }): void;
+  /** CPU time that threads have taken, milliseconds. */
+  cpuMs(tids: readonly number[]): number;
+  /** How cores are kept for their owners here, and why not better: lines of `key value`. */
+  status(): string;
+  /** Counters of a CPU, by name. */
+  cpuCounters(cpu: number): Record<string, number>;
+  /** Counters of threads, by name. */
+  threadCounters(tids: readonly number[]): Record<string, number>;
+  /** Undoes all. */
+  close(): void;
+}
+
+/** Everything that is known of a client. */
+export interface ClientState {
+  readonly name: string;
+  readonly settings: CoreSettings;
+  readonly row: ClientRow;
+  readonly members: readonly Member[];
+  /** Where it runs, as text, and whether alone. */
+  readonly cpus: string;
+  readonly moves: number;
+  readonly delays: Histogram;
+  /** The oldest request's wait at the last look, milliseconds. */
+  readonly delayMs: number;
+  /** How often its queue delay was above `qdelay`. */
+  readonly congested: number;
+}
+
+interface Client {
+  readonly name: string;
+  /** From manifest and image. */
+  base: Partial<CoreSettings>;
+  /** From ctl files. */
+  set: Partial<CoreSettings>;
+  readonly members: Map<Member, QueueProbe>;
+  readonly delays: Histogram;
+  cpus: string;
+  moves: number;
+  delayMs: number;
+  congested: number;
+  /** Cores above its guarantee, that congestion has brought it. */
+  extra: number;
+  /** When it was last congested, and what CPU time it had then. */
+  sinceMs: number;
+  usedMs: number;
+  /** The last thing that was said of its congestion. */
+  said: string;
+  scheduled: string;
+}
+
+/** What a control is made with. */
+export interface CoreControlOptions {
+  clock: Clock;
+  topology: Topology;
+  host: CoreHost;
+  hostCores?: readonly number[];
+  log(text: string): void;
+  /** Whether a client that nothing runs for is still there: its plugin is loaded. */
+  keep(name: string): boolean;
+}
+
+/** See the head of this file. */
+export class CoreControl {
+  readonly table: CoreTable;
+  /** The last events, oldest first. */
+  readonly events: string[] = [];
+  /** Called with each event. */
+  readonly listeners: Set<(text: string) => void> = new Set();
+  readonly host: CoreHost;
+  readonly #clock: Clock;
+  readonly #log: (text: string) => void;
+  readonly #keep: (name: string) => boolean;
+  readonly #clients: Map<string, Client> = new Map();
+  #touched = false;
+  #problems = "";
+  #cancelTick: (() => void) | undefined;
+
+  constructor({ clock, topology, host, hostCores, log, keep }: CoreControlOptions) {
+    this.host = host;
+    this.#clock = clock;
+    this.#log = log;
+    this.#keep = keep;
+    this.table = new CoreTable({ topology, clock, host: hostCores, changed: () => this.#place() });
+  }
+
+  /** Something runs for a client from now on. Throws why it can not have what its settings ask. */
+  join(name: string, member: Member, base: Partial<CoreSettings>): void {
+    const client = this.#clients.get(name) ?? newClient(name, base);
+    const before = client.base;
+    client.base = base;
+    client.members.set(member, new QueueProbe());
+    try {
+      if (this.table.has(name)) this.table.set(name, this.#ask(client));
+      else this.table.add(name, this.#ask(client));
+    } catch (e) {
+      client.base = before;
+      client.members.delete(member);
+      throw e;
+    }
+    this.#clients.set(name, client);
+    const { watchdog, hang, spinning } = this.#settings(client);
+    member.watchdog(watchdog, hang);
+    if (spinning !== undefined) member.spin(spinning);
+    client.scheduled = "";
+    this.#schedule(client);
+    this.#place();
+    this.#arm();
+  }
+
+  /** Something of a client has ended. */
+  leave(name: string, member: Member): void {
+    const client = this.#clients.get(name);
+    if (!client?.members.delete(member)) return;
+    if (client.members.size > 0 || this.#keep(name)) return this.table.set(name, this.#ask(client));
+    this.#clients.delete(name);
+    this.table.remove(name);
+  }
+
+  /** Changes settings of a client; what can not be is refused, and nothing has changed. */
+  set(name: string, patch: Partial<CoreSettings>): void {
+    const client = this.#need(name), before = client.set;
+    for (const cpu of patch.pin ?? []) this.table.topology.get(cpu);
+    if (patch.pin && client.members.size === 0) {
+      throw new Err("ESRCH", `${name} does not run: nothing is there to move`);
+    }
+    client.set = { ...before, ...patch };
+    try {
+      this.#mayPin(client, patch);
+      this.#schedule(client);
+      this.table.set(name, this.#ask(client));
+    } catch (e) {
+      client.set = before;
+      throw e;
+    }
+    const { spinning, watchdog, hang } = this.#settings(client);
+    for (const member of client.members.keys()) {
+      if ("spinning" in patch) member.spin(spinning);
+      if ("watchdog" in patch || "hang" in patch) member.watchdog(watchdog, hang);
+    }
+    this.#arm();
+  }
+
+  /** Gives a core back: the client's last, or a given one. It is wanted again when `want` says so. */
+  yield(name: string, cpu?: number): void {
+    const client = this.#need(name);
+    this.table.yield(name, cpu);
+    client.extra = 0;
+    client.set = { ...client.set, want: this.table.client(name).want };
+  }
+
+  /** Kills what runs for a client. ESRCH when nothing does. */
+  async kill(name: string): Promise<void> {
+    const members = [...this.#need(name).members.keys()];
+    if (members.length === 0) throw new Err("ESRCH", `${name} does not run: nothing is there to kill`);
+    this.event(`${name}: killed by ctl`);
+    await Promise.all(members.map((member) => member.kill()));
+  }
+
+  /** Promises a given core to a client, or (null) to nobody. */
+  provision(cpu: number, name: string | null): void {
+    const owner = name ?? this.table.core(cpu).provisioned;
+    this.table.provision(cpu, name);
+    if (owner === undefined) return;
+    const { guaranteed, cores } = this.table.client(owner), client = this.#need(owner);
+    client.set = { ...client.set, guaranteed, cores };
+    this.table.set(owner, this.#ask(client));
+  }
+
+  /** EINVAL when there is no such policy. */
+  useAllocator(name: string): void {
+    const allocator = ALLOCATORS.get(name);
+    if (!allocator) throw new Err("EINVAL", `"${name}" is none of: ${[...ALLOCATORS.keys()].join(" ")}`);
+    this.table.allocator = allocator;
+  }
+
+  has(name: string): boolean {
+    return this.#clients.has(name);
+  }
+
+  /** Every client, in the order in which they came. */
+  clients(): ClientState[] {
+    return [...this.#clients.values()].map((client) => this.#state(client));
+  }
+
+  /** One client. ENOENT when there is none of that name. */
+  client(name: string): ClientState {
+    return this.#state(this.#need(name));
+  }
+
+  /** What could not be done when threads were last placed; empty when all could. */
+  get problems(): string {
+    return this.#problems;
+  }
+
+  /** Tells who listens, and the log. */
+  event(text: string): void {
+    this.events.push(text);
+    if (this.events.length > MAX_EVENTS) this.events.shift();
+    this.#log(`cores: ${text}`);
+    for (const listener of this.listeners) listener(text);
+  }
+
+  close(): void {
+    this.#cancelTick?.();
+    this.#cancelTick = undefined;
+    this.host.close();
+  }
+
+  #state(client: Client): ClientState {
+    const { name, members, cpus, moves, delays, delayMs, congested } = client;
+    const row = this.table.client(name), settings = this.#settings(client);
+    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested };
+  }
+
+  #settings(client: Client): CoreSettings {
+    return { ...DEFAULT_SETTINGS, ...client.base, ...client.set };
+  }
+
+  /** What a client asks of the table now. One that nothing runs for wants no core, and keeps its promise. */
+  #ask(client: Client): Ask {
+    const { cores, guaranteed, want, wired, siblings, priority } = this.#settings(client);
+    const auto = Math.min(cores, guaranteed + client.extra);
+    const now = client.members.size === 0 ? 0 : want === "auto" ? auto : want;
+    return { cores, guaranteed, want: now, wired, siblings, priority };
+  }
+
+  #mayPin(client: Client, patch: Partial<CoreSettings>): void {
+    const others = (patch.pin ?? []).map((cpu) => this.table.core(cpu)).filter((core) => core.allocated);
+    const taken = others.filter((core) => core.allocated !== client.name);
+    if (taken.length === 0 || taken.length < patch.pin!.length) return;
+    throw new Err("EBUSY", `core ${formatCpus(taken.map((c) => c.cpu))} is ${taken[0].allocated}'s alone`);
+  }
+
+  #schedule(client: Client): void {
+    const { priority, quantum } = this.#settings(client), key = `${priority} ${quantum}`;
+    if (client.scheduled === key || (client.scheduled === "" && key === "lc 0")) return;
+    this.host.schedule(tidsOf(client), { priority, quantumUs: quantum });
+    client.scheduled = key;
+  }
+
+  /** Brings every thread where it belongs. */
+  #place(): void {
+    const { shared } = this.table, placements: Placement[] = [];
+    for (const client of this.#clients.values()) {
+      const { allocated } = this.table.client(client.name), { pin } = this.#settings(client);
+      const pinned = pin?.filter((cpu) => shared.includes(cpu)) ?? [];
+      const dedicated = allocated.length > 0, cpus = dedicated ? allocated : pinned.length > 0 ? pinned : shared;
+      if (dedicated || pin) this.#touched = true;
+      this.#moved(client, cpus, dedicated || pinned.length > 0);
+      placements.push({ name: client.name, tids: tidsOf(client), cpus, dedicated });
+    }
+    if (!this.#touched) return;
+    const problems = this.host.place({ shared, placements }).join("; ");
+    if (problems !== "" && problems !== this.#problems) this.event(problems);
+    this.#problems = problems;
+  }
+
+  #moved(client: Client, cpus: readonly number[], pinned: boolean): void {
+    const text = formatCpus(cpus);
+    if (text === client.cpus) return;
+    if (client.cpus !== "" && (pinned || this.#touched)) {
+      client.moves++;
+      this.event(`${client.name}: core ${client.cpus} -> ${text}`);
+    }
+    client.cpus = text;
+    for (const member of client.members.keys()) member.moved(cpus.length === 1 ? cpus[0] : -1);
+  }
+
+  /** Looks at the queues from time to time, as long as somebody wants that. */
+  #arm(): void {
+    const watched = [...this.#clients.values()].filter((c) => c.members.size > 0 && this.#settings(c).qdelay > 0);
+    this.#cancelTick?.();
+    this.#cancelTick = undefined;
+    if (watched.length === 0) return;
+    const least = Math.min(...watched.map((c) => this.#settings(c).qdelay)) / 2000;
+    this.#cancelTick = this.#clock.after(Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, least)), () => {
+      for (const client of watched) this.#look(client);
+      this.#arm();
+    });
+  }
+
+  #look(client: Client): void {
+    const now = this.#clock.monotonic();
+    client.delayMs = 0;
+    for (const [member, probe] of client.members) {
+      const queue = member.queue();
+      if (queue) client.delayMs = Math.max(client.delayMs, probe.look(queue.written, queue.taken, now));
+    }
+    client.delays.observe(client.delayMs / 1000);
+    const { qdelay, want } = this.#settings(client);
+    if (client.delayMs * 1000 > qdelay) this.#congestion(client, want, now);
+    else if (client.extra > 0 && now - client.sinceMs > IDLE_MS) this.#idle(client, now);
+  }
+
+  /** Its oldest request waits too long: it gets a core, or it is said why not. */
+  #congestion(client: Client, want: number | "auto", now: number): void {
+    client.congested++;
+    client.sinceMs = now;
+    client.usedMs = this.host.cpuMs(tidsOf(client));
+    const { name } = client, before = this.table.client(name);
+    if (want === "auto" && before.want < before.cores) {
+      client.extra++;
+      this.table.set(name, this.#ask(client));
+    }
+    const { allocated, cores, unmet } = this.table.client(name);
+    const got = allocated.length > before.allocated.length;
+    const why = got
+      ? `gets core ${formatCpus(allocated)}`
+      : allocated.length >= cores
+      ? `has all ${cores} cores that it may have`
+      : unmet || `wants ${before.want} (want is set)`;
+    if (client.said === why) return;
+    client.said = why;
+    this.event(`${name}: a request has waited ${client.delayMs.toFixed(1)} ms: ${why}`);
+  }
+
+  /** Gives an extra core back that has hardly been used. */
+  #idle(client: Client, now: number): void {
+    const used = this.host.cpuMs(tidsOf(client));
+    const share = (used - client.usedMs) / (now - client.sinceMs);
+    client.sinceMs = now;
+    client.usedMs = used;
+    if (share > IDLE_SHARE) return;
+    client.extra--;
+    client.said = "";
+    this.table.set(client.name, this.#ask(client));
+  }
+
+  #need(name: string): Client {
+    const client = this.#clients.get(name);
+    if (!client) {
+      throw new Err("ENOENT", `no isolate or process is called ${name} (an inline plugin runs on the kernel's cores)`);
+    }
+    return client;
+  }
+}
+
+function newClient(name: string, base: Partial<CoreSettings>): Client {
+  const counts = { moves: 0, delayMs: 0, congested: 0, extra: 0, sinceMs: 0, usedMs: 0 };
+  return {
+    name,
+    base,
+    set: {},
+    members: new Map(),
+    delays: new Histogram(),
+    cpus: "",
+    said: "",
+    scheduled: "",
+    ...counts,
+  };
+}
+
+function tidsOf(client: Client): number[] {
+  return [...client.members.keys()].flatMap((member) => member.tids());
+}

@@ -1,0 +1,519 @@
+/**
+ * The table of cores: who was promised which (provisioned), who has which (allocated), and who runs where the rest do.
+ *
+ * Layer: core/sched, pure: it decides, and whoever holds it moves threads (control.ts, core/host/cores.ts). Akaros's
+ * corealloc and coreprov are the model; unlike there, a client may ask for given cores, and for siblings or none.
+ *
+ * What holds always:
+ * - A core has one owner, or none: then it is shared by all who have no core of their own. A host core is never given.
+ * - No more is promised than there is, and a core is promised to one client.
+ * - A client that wants no more than it was promised has it, at once; who must give way has until a deadline.
+ * - A promised core that its owner does not want is lent; nobody waits for a core that is free and would do.
+ */
+
+import type { Clock } from "../clock.ts";
+import { Err } from "../err.ts";
+import { type CoreAllocator, packed } from "./allocator.ts";
+import { type Ask, checkAsk, NO_CORES } from "./client.ts";
+import { formatCpus } from "./cpulist.ts";
+import type { Topology } from "./topology.ts";
+
+/** How a client hears of its cores. */
+export interface CorePort {
+  /** It has these now, ascending. */
+  granted?(cpus: readonly number[]): void;
+  /** It is to give these back (`yield`) within `deadlineMs`; then they are taken. Without this they are taken at once. */
+  revoke?(cpus: readonly number[], deadlineMs: number): void;
+}
+
+/** What a table is made with. */
+export interface CoreTableOptions {
+  topology: Topology;
+  /** Cores that are never given: the kernel and the runtime's helper threads run there. The first one when not said. */
+  host?: readonly number[];
+  allocator?: CoreAllocator;
+  clock: Clock;
+  /** How long a client has to give a core back. */
+  revokeMs?: number;
+  /** Called after each change of who has what. */
+  changed?(): void;
+}
+
+/** A client, as others see it. */
+export interface ClientRow extends Ask {
+  readonly name: string;
+  readonly provisioned: readonly number[];
+  readonly allocated: readonly number[];
+  /** Why it has less than it wants; empty when it does not. */
+  readonly unmet: string;
+}
+
+/** What a core is used for. */
+export type CoreState = "host" | "shared" | "dedicated" | "sibling" | "revoking";
+
+/** A core, as others see it. */
+export interface CoreRow {
+  readonly cpu: number;
+  readonly state: CoreState;
+  readonly provisioned: string | undefined;
+  readonly allocated: string | undefined;
+  /** Had by another than the one it was promised to. */
+  readonly lent: boolean;
+  /** How often it was given, taken back, and taken by force. */
+  readonly grants: number;
+  readonly revocations: number;
+  readonly forced: number;
+}
+
+/** Cores that come and go together: one, or with its siblings. */
+interface Unit {
+  readonly owner: Client;
+  /** What the owner runs on. */
+  readonly used: readonly number[];
+  /** That, and what stays idle for it. */
+  readonly held: readonly number[];
+  /** Set while it is being taken back, for whom. */
+  revoking?: { cancel: () => void; taker: Client };
+}
+
+interface Client {
+  readonly name: string;
+  readonly port: CorePort;
+  ask: Ask;
+  promised: Unit[];
+  units: Unit[];
+  unmet: string;
+  /** What it was last told. */
+  told: string;
+}
+
+interface Core {
+  readonly cpu: number;
+  promised?: Unit;
+  given?: Unit;
+  /** Grows with time: when it was last given back. */
+  freed: number;
+  grants: number;
+  revocations: number;
+  forced: number;
+}
+
+/** See the head of this file. */
+export class CoreTable {
+  readonly topology: Topology;
+  allocator: CoreAllocator;
+  revokeMs: number;
+  readonly #clock: Clock;
+  readonly #changed: () => void;
+  readonly #cores: Map<number, Core>;
+  readonly #clients: Map<string, Client> = new Map();
+  #host: ReadonlySet<number>;
+  #frees = 0;
+  #balancing = false;
+  #again = false;
+
+  constructor({ topology, host, allocator = packed, clock, revokeMs = 100, changed = () => {} }: CoreTableOptions) {
+    this.topology = topology;
+    this.allocator = allocator;
+    this.revokeMs = revokeMs;
+    this.#clock = clock;
+    this.#changed = changed;
+    this.#cores = new Map(topology.cpus.map((cpu) => [cpu, { cpu, freed: 0, grants: 0, revocations: 0, forced: 0 }]));
+    this.#host = this.#hostSet(host ?? [topology.cpus[0]]);
+  }
+
+  /** The host's cores, ascending. */
+  get host(): number[] {
+    return [...this.#host].sort((a, b) => a - b);
+  }
+
+  /** Cores that nobody has to itself: the host's, and all that are not given. */
+  get shared(): number[] {
+    return this.topology.cpus.filter((cpu) => !this.#core(cpu).given);
+  }
+
+  has(name: string): boolean {
+    return this.#clients.has(name);
+  }
+
+  /** Adds a client. EEXIST, or why what it asks can not be: then nothing has changed. */
+  add(name: string, ask: Partial<Ask> = {}, port: CorePort = {}): void {
+    if (this.#clients.has(name)) throw new Err("EEXIST", `there is a client of the cores called ${name} already`);
+    const client: Client = { name, port, ask: NO_CORES, promised: [], units: [], unmet: "", told: "" };
+    this.#change(client, { ...NO_CORES, ...ask });
+    this.#clients.set(name, client);
+    this.#balance();
+  }
+
+  /** Takes a client away; its cores are free. */
+  remove(name: string): void {
+    const client = this.#need(name);
+    this.#clients.delete(name);
+    for (const unit of [...client.units]) this.#free(unit);
+    this.#promise(client, []);
+    this.#balance();
+  }
+
+  /** Changes what a client asks; what can not be is refused, and nothing has changed. */
+  set(name: string, patch: Partial<Ask>): void {
+    const client = this.#need(name);
+    this.#change(client, { ...client.ask, ...patch });
+    this.#balance();
+  }
+
+  /** Gives cores back: those that are being taken, or else the client's last one, which it does not want any more. */
+  yield(name: string, cpu?: number): void {
+    const client = this.#need(name);
+    const units = cpu === undefined ? client.units.filter((u) => u.revoking) : this.#unitsOn(client, cpu);
+    if (units.length === 0 && client.units.length === 0) throw new Err("EINVAL", `${name} has no core to give back`);
+    for (const unit of units.length > 0 ? units : client.units.slice(-1)) {
+      if (!unit.revoking) client.ask = { ...client.ask, want: Math.max(0, client.ask.want - unit.used.length) };
+      this.#free(unit);
+    }
+    this.#balance();
+  }
+
+  /** Promises one given core to a client, on top of what it was promised; or, for null, to nobody any more. */
+  provision(cpu: number, name: string | null): void {
+    const core = this.#mustGive(cpu), { promised } = core;
+    if (name === null) {
+      if (!promised) throw new Err("EINVAL", `core ${cpu} is not provisioned`);
+      const { owner } = promised, count = owner.ask.guaranteed - promised.used.length;
+      this.#promise(owner, owner.promised.filter((u) => u !== promised));
+      owner.ask = { ...owner.ask, guaranteed: count };
+    } else {
+      const client = this.#need(name);
+      if (promised?.owner === client) return;
+      const unit = this.#unit(client, cpu);
+      if (unit.held.some((c) => this.#core(c).promised)) throw this.#promisedTo(unit);
+      if (!this.#fits(unit, client)) {
+        throw new Err("EINVAL", `core ${cpu} is none that ${name} asks for (wired, siblings)`);
+      }
+      const { ask } = client, guaranteed = ask.guaranteed + unit.used.length;
+      const least = { guaranteed, cores: Math.max(ask.cores, guaranteed), want: Math.max(ask.want, guaranteed) };
+      checkAsk(name, { ...ask, ...least }, this.topology, this.#host);
+      this.#promise(client, [...client.promised, unit]);
+      client.ask = { ...ask, ...least };
+    }
+    this.#balance();
+  }
+
+  /** Makes these the host's cores. EBUSY when one of them is promised. */
+  setHost(cpus: readonly number[]): void {
+    const host = this.#hostSet(cpus);
+    for (const cpu of host) {
+      const { promised } = this.#core(cpu);
+      if (promised) throw new Err("EBUSY", `core ${cpu} is provisioned to ${promised.owner.name}`);
+    }
+    this.#host = host;
+    this.#balance();
+  }
+
+  /** Every client, in the order in which they came. */
+  clients(): ClientRow[] {
+    return [...this.#clients.values()].map(clientRow);
+  }
+
+  /** One client. ENOENT when there is none of that name. */
+  client(name: string): ClientRow {
+    return clientRow(this.#need(name));
+  }
+
+  /** Every core, ascending. */
+  cores(): CoreRow[] {
+    return [...this.#cores.values()].map((core) => this.#coreRow(core));
+  }
+
+  /** One core. EINVAL when there is none of that number. */
+  core(cpu: number): CoreRow {
+    this.topology.get(cpu);
+    return this.#coreRow(this.#core(cpu));
+  }
+
+  // What is asked.
+
+  #change(client: Client, ask: Ask): void {
+    checkAsk(client.name, ask, this.topology, this.#host);
+    const before = client.ask;
+    client.ask = ask;
+    try {
+      this.#promise(client, this.#promises(client));
+    } catch (e) {
+      client.ask = before;
+      throw e;
+    }
+  }
+
+  /** What a client of this ask is promised: what it was, as far as that still fits, and more. */
+  #promises(client: Client): Unit[] {
+    const { guaranteed } = client.ask, name = client.name;
+    const units = client.promised.filter((u) => this.#fits(u, client)).map(({ used }) => this.#unit(client, used[0]));
+    const count = () => cpusOf(units).length;
+    while (count() > guaranteed) units.pop();
+    while (count() < guaranteed) {
+      const taken = new Set(units.flatMap((u) => u.held));
+      const free = (u: Unit) =>
+        u.held.every((c) => !taken.has(c) && [undefined, client].includes(this.#core(c).promised?.owner));
+      const unit = this.#pick(client, cpusOf(units), free);
+      if (!unit) {
+        const to = [...this.#clients.values()].filter((c) => c !== client && c.promised.length > 0);
+        const others = to.map((c) => `${formatCpus(cpusOf(c.promised))} to ${c.name}`).join(", ") || "none";
+        throw new Err(
+          "EBUSY",
+          `${name}: can not guarantee ${guaranteed} cores, only ${count()} (provisioned: ${others})`,
+        );
+      }
+      units.push(unit);
+    }
+    return units;
+  }
+
+  #promise(client: Client, units: Unit[]): void {
+    for (const unit of client.promised) for (const cpu of unit.held) this.#core(cpu).promised = undefined;
+    for (const unit of units) for (const cpu of unit.held) this.#core(cpu).promised = unit;
+    client.promised = units;
+  }
+
+  // Who gets what.
+
+  /** Brings what is given in line with what is asked; a client that is told may ask for more meanwhile. */
+  #balance(): void {
+    this.#again = true;
+    if (this.#balancing) return;
+    this.#balancing = true;
+    try {
+      while (this.#again) this.#pass();
+    } finally {
+      this.#balancing = false;
+    }
+    this.#tell();
+    this.#changed();
+  }
+
+  #pass(): void {
+    this.#again = false;
+    const clients = [...this.#clients.values()];
+    for (const client of clients) this.#trim(client);
+    for (const client of clients) this.#honour(client);
+    for (const priority of ["lc", "be"]) {
+      for (const client of clients) if (client.ask.priority === priority) this.#serve(client);
+    }
+    if (clients.some((client) => cpusOf(client.units).length > client.ask.want)) this.#again = true;
+  }
+
+  #tell(): void {
+    for (const client of [...this.#clients.values()]) {
+      const cpus = cpusOf(client.units), text = formatCpus(cpus);
+      if (client.told === text) continue;
+      client.told = text;
+      client.port.granted?.(cpus);
+    }
+  }
+
+  /** Gives back what a client does not want, or what does not suit it any more; what it is to lose first, then the borrowed. */
+  #trim(client: Client): void {
+    for (const unit of client.units.filter((u) => !this.#fits(u, client))) this.#free(unit);
+    const rank = (u: Unit) => u.revoking ? 0 : this.#core(u.used[0]).promised?.owner !== client ? 1 : 2;
+    const last = [...client.units].reverse().sort((a, b) => rank(a) - rank(b));
+    for (const unit of last) {
+      if (cpusOf(client.units).length > client.ask.want) this.#free(unit);
+    }
+  }
+
+  /** Gives a client what it was promised, taking it from whoever has it. */
+  #honour(client: Client): void {
+    const due = Math.min(client.ask.want, client.ask.guaranteed);
+    let coming = this.#keeps(client);
+    for (const unit of client.promised) {
+      if (coming >= due) return;
+      const given = this.#givenOn(unit);
+      if (given.some((u) => u.owner === client && !u.revoking)) continue;
+      coming += unit.used.length;
+      for (const other of given) this.#revoke(other, client);
+      if (this.#isFree(unit)) this.#give(unit);
+    }
+  }
+
+  /** Gives a client more than it was promised, as long as there is something. */
+  #serve(client: Client): void {
+    client.unmet = "";
+    for (;;) {
+      const have = this.#keeps(client), { want, priority } = client.ask;
+      if (have >= want) return;
+      client.unmet = "a core is being taken back for it";
+      if (have + this.#coming(client) >= want) return;
+      const unit = this.#pick(client, cpusOf(client.units), (u) => this.#isFree(u), true);
+      if (unit) {
+        this.#give(unit);
+        continue;
+      }
+      if (priority === "lc" && this.#preempt(client)) continue;
+      client.unmet = this.#whyNone(client);
+      return;
+    }
+  }
+
+  /** Takes back a best-effort client's cores that would do, and that it was not promised; false when there are none. */
+  #preempt(client: Client): boolean {
+    const mayTake = (u: Unit) => {
+      const given = this.#givenOn(u);
+      return given.length > 0 &&
+        given.every(({ owner, used, revoking }) =>
+          !revoking && owner.ask.priority === "be" && this.#core(used[0]).promised?.owner !== owner &&
+          this.#keeps(owner) - used.length >= Math.min(owner.ask.want, owner.ask.guaranteed)
+        );
+    };
+    const unit = this.#pick(client, cpusOf(client.units), mayTake);
+    if (!unit) return false;
+    for (const given of this.#givenOn(unit)) this.#revoke(given, client);
+    if (this.#isFree(unit)) this.#give(unit);
+    this.#again = true; // who lost it may have been promised another
+    return true;
+  }
+
+  /** How many a client has and is not about to lose. */
+  #keeps(client: Client): number {
+    return cpusOf(client.units.filter((u) => !u.revoking)).length;
+  }
+
+  /** How many are being taken back for a client. */
+  #coming(client: Client): number {
+    const taken = this.topology.cpus.map((cpu) => this.#core(cpu).given).filter((u) => u?.revoking?.taker === client);
+    return cpusOf([...new Set(taken)] as Unit[]).length;
+  }
+
+  #whyNone(client: Client): string {
+    const { wired, siblings } = client.ask;
+    const of = wired ? ` of ${formatCpus(wired)}` : "", whole = siblings === "any" ? "" : ` with siblings ${siblings}`;
+    const owners = this.topology.cpus.filter((cpu) => this.#core(cpu).given)
+      .map((cpu) => `${cpu} ${this.#core(cpu).given!.owner.name}`);
+    return `no core${of}${whole} is free (${owners.join(", ") || "all are the host's"})`;
+  }
+
+  /** The allocator's choice among units that suit a client and are `free`; lent ones only when there are no others. */
+  #pick(client: Client, own: readonly number[], free: (u: Unit) => boolean, lend = false): Unit | undefined {
+    const units = new Map<number, Unit>();
+    for (const core of [...this.#cores.values()].sort((a, b) => a.freed - b.freed)) {
+      if (this.#host.has(core.cpu) || (client.ask.wired && !client.ask.wired.includes(core.cpu))) continue;
+      const unit = this.#unit(client, core.cpu);
+      if (this.#fits(unit, client) && free(unit)) units.set(core.cpu, unit);
+    }
+    const unpromised = [...units.keys()].filter((cpu) => units.get(cpu)!.held.every((c) => !this.#core(c).promised));
+    const candidates = lend && unpromised.length > 0 ? unpromised : [...units.keys()];
+    if (candidates.length === 0) return undefined;
+    const others = this.topology.cpus.filter((cpu) => {
+      const { given, promised } = this.#core(cpu), owner = (given ?? promised)?.owner;
+      return owner && owner !== client;
+    });
+    return units.get(this.allocator.pick({ candidates, own, others, topology: this.topology }));
+  }
+
+  #unit(owner: Client, cpu: number): Unit {
+    const { siblings } = owner.ask, all = this.topology.siblings(cpu);
+    return { owner, used: siblings === "both" ? all : [cpu], held: siblings === "any" ? [cpu] : all };
+  }
+
+  /** Whether a unit is what its owner asks for now. */
+  #fits(unit: Unit, { ask }: Client): boolean {
+    const { used, held } = unit, now = this.#unit(unit.owner, used[0]);
+    return held.length === now.held.length && used.length === now.used.length &&
+      held.every((cpu) => !this.#host.has(cpu)) && used.every((cpu) => ask.wired?.includes(cpu) ?? true);
+  }
+
+  #isFree(unit: Unit): boolean {
+    return this.#givenOn(unit).length === 0;
+  }
+
+  #givenOn(unit: Unit): Unit[] {
+    return [...new Set(unit.held.map((cpu) => this.#core(cpu).given).filter((u) => u !== undefined))];
+  }
+
+  #unitsOn(client: Client, cpu: number): Unit[] {
+    const unit = this.#core(this.topology.get(cpu).cpu).given;
+    if (unit?.owner !== client) throw new Err("EINVAL", `${client.name} does not have core ${cpu}`);
+    return [unit];
+  }
+
+  #give(unit: Unit): void {
+    const given = { ...unit, revoking: undefined };
+    unit.owner.units.push(given);
+    for (const cpu of unit.held) {
+      this.#core(cpu).given = given;
+      this.#core(cpu).grants++;
+    }
+  }
+
+  #free(unit: Unit): void {
+    unit.revoking?.cancel();
+    unit.owner.units = unit.owner.units.filter((u) => u !== unit);
+    for (const cpu of unit.held) {
+      this.#core(cpu).given = undefined;
+      this.#core(cpu).freed = ++this.#frees;
+    }
+  }
+
+  /** Takes cores back: at once, or by a deadline where their owner wants to hear of it. */
+  #revoke(unit: Unit, taker: Client): void {
+    if (unit.revoking) return;
+    for (const cpu of unit.held) this.#core(cpu).revocations++;
+    const { port } = unit.owner;
+    if (!port.revoke) return this.#free(unit);
+    const cancel = this.#clock.after(this.revokeMs, () => {
+      for (const cpu of unit.held) this.#core(cpu).forced++;
+      this.#free(unit);
+      this.#balance();
+    });
+    unit.revoking = { cancel, taker };
+    port.revoke(unit.used, this.revokeMs);
+  }
+
+  #promisedTo(unit: Unit): Err {
+    const to = unit.held.map((cpu) => this.#core(cpu).promised).find((u) => u)!.owner.name;
+    return new Err("EBUSY", `core ${formatCpus(unit.held)} is provisioned to ${to}`);
+  }
+
+  #mustGive(cpu: number): Core {
+    this.topology.get(cpu);
+    if (this.#host.has(cpu)) throw new Err("EBUSY", `core ${cpu} is the host's, and is never given`);
+    return this.#core(cpu);
+  }
+
+  #hostSet(cpus: readonly number[]): ReadonlySet<number> {
+    for (const cpu of cpus) this.topology.get(cpu);
+    if (cpus.length === 0) throw new Err("EINVAL", "the host has to have one core at least");
+    return new Set(cpus);
+  }
+
+  #need(name: string): Client {
+    const client = this.#clients.get(name);
+    if (!client) throw new Err("ENOENT", `there is no client of the cores called ${name}`);
+    return client;
+  }
+
+  #core(cpu: number): Core {
+    return this.#cores.get(cpu)!;
+  }
+
+  #coreRow({ cpu, promised, given, grants, revocations, forced }: Core): CoreRow {
+    const state = this.#host.has(cpu)
+      ? "host"
+      : !given
+      ? "shared"
+      : given.revoking
+      ? "revoking"
+      : given.used.includes(cpu)
+      ? "dedicated"
+      : "sibling";
+    const lent = given !== undefined && promised !== undefined && given.owner !== promised.owner;
+    const names = { provisioned: promised?.owner.name, allocated: given?.owner.name };
+    return { cpu, state, ...names, lent, grants, revocations, forced };
+  }
+}
+
+function cpusOf(units: readonly Unit[]): number[] {
+  return units.flatMap((u) => u.used).sort((a, b) => a - b);
+}
+
+function clientRow({ name, ask, promised, units, unmet }: Client): ClientRow {
+  return { name, ...ask, provisioned: cpusOf(promised), allocated: cpusOf(units), unmet };
+}
