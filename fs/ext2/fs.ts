@@ -331,8 +331,9 @@ export class Ext2 {
       const inode = vol.inode(ino);
       if (set.flags === undefined) checkSet(inode, set);
       vol.touch(inode);
+      const all = set.size === undefined || resize(vol, inode, set.size);
       setAttributes(vol, inode, set);
-      return set.size === undefined ? true : resize(vol, inode, set.size);
+      return all;
     }, guard);
     return chain(done, (all) => (all ? undefined : this.#shrink(ino)));
   }
