@@ -15,6 +15,7 @@ import { Export } from "../export.ts";
 import { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { runNamespace } from "../nsfile.ts";
+import { parseLines } from "../path.ts";
 import { formatDial, isLoopback, parseDial } from "../p9/dial.ts";
 import { claimedUser, Srv } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
@@ -96,11 +97,12 @@ export class Node {
     const supervisor = new Supervisor(kernel, new NodePlugins(kernel, warden, project));
     kernel.supervisor = supervisor;
     try {
-      await loadAll(supervisor, withOptions(image.plugins, options.options), events);
+      const text = Deno.readTextFileSync(new URL(image.namespace, folder));
+      const file = `${image.name}/${image.namespace}`;
+      await loadAll(supervisor, withOptions(image.plugins, options.options), bindsOf(text, file), events);
       const init = await kernel.init();
       const begun = hostClock.monotonic();
-      const text = Deno.readTextFileSync(new URL(image.namespace, folder));
-      await runNamespace(init, text, `${image.name}/${image.namespace}`);
+      await runNamespace(init, text, file);
       events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
       const node = new Node({ kernel, supervisor, init, warden });
       node.#report();
@@ -218,11 +220,31 @@ function withOptions(plugins: ImagePlugin[], options: NodeOptions["options"]): I
   return plugins.map((entry) => ({ ...entry, options: { ...entry.options, ...options[entry.as] } }));
 }
 
-/** Loads an image's plugins, each after those that it needs. */
-async function loadAll(supervisor: Supervisor, plugins: ImagePlugin[], events: NodeEvents): Promise<void> {
+/** Where a name space file binds: paths by what is bound there. */
+function bindsOf(namespace: string, file: string): Map<string, string[]> {
+  const paths = new Map<string, string[]>();
+  try {
+    for (const { words: [operation, ...words] } of parseLines(namespace, (word) => word)) {
+      const [bound, path] = words.filter((word) => !word.startsWith("-"));
+      if (operation === "bind" && path) paths.set(bound, [...paths.get(bound) ?? [], path]);
+    }
+  } catch (e) {
+    throw new Err("EINVAL", `${file}:${toErr(e).message}`, { cause: e });
+  }
+  return paths;
+}
+
+/** Loads an image's plugins, each after those that it needs; `bound` says where their trees are going to be. */
+async function loadAll(
+  supervisor: Supervisor,
+  plugins: ImagePlugin[],
+  bound: Map<string, string[]>,
+  events: NodeEvents,
+): Promise<void> {
   const needy = await Promise.all(plugins.map(async (entry) => {
     const { serves, needs, level } = await supervisor.manifestOf(entry.plugin);
-    return { name: entry.as, serves, needs, level, entry };
+    const device = `#${entry.as}`;
+    return { name: entry.as, serves: [...serves, device, ...bound.get(device) ?? []], needs, level, entry };
   }));
   for (const { entry } of startOrder(needy, GIVEN_PATHS)) events.plugin(await supervisor.load(entry));
 }

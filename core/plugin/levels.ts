@@ -17,7 +17,7 @@ export interface Needy {
 
 /**
  * The level of each plugin, by name: above those whose paths it needs, and at least what its manifest says.
- * A path is served by whoever serves it or the nearest path above it; `given` are paths that are there anyway.
+ * A path is served by whoever serves it or the nearest path above it but `/`; `given` are paths that are there anyway.
  * Refused with EINVAL: needs that form a cycle (it is named), and a path that nobody serves.
  */
 export function levels(plugins: readonly Needy[], given: readonly string[] = []): Map<string, number> {
@@ -54,8 +54,9 @@ export function startOrder<T extends Needy>(plugins: readonly T[], given: readon
 function serverOf(need: string, plugins: readonly Needy[], given: readonly string[]): Needy | null | undefined {
   let best: { length: number; server: Needy | null } | undefined;
   const offer = (path: string, server: Needy | null) => {
-    const base = path === "/" ? "" : path.replace(/\/$/, "");
-    if (need !== path && need !== base && !need.startsWith(`${base}/`)) return;
+    const base = path.replace(/\/$/, "");
+    // What stands at `/` says nothing of what is below it.
+    if (need !== path && need !== base && (base === "" || !need.startsWith(`${base}/`))) return;
     if (!best || base.length > best.length) best = { length: base.length, server };
   };
   for (const path of given) offer(path, null);

@@ -145,6 +145,10 @@ Deno.test("levels() puts each plugin above what it needs, and startOrder() start
   assert.deepEqual(startOrder(all, ["/dev", "/hw"]).map((p) => p.name), ["net", "ether", "ip", "http"]);
   assert.equal(refusal(() => levels(all, ["/dev"])), "ether needs /hw, which no plugin serves");
   assert.equal(refusal(() => levels([plugin("a", ["/netx"], ["/net"])])), "a needs /net, which no plugin serves");
+  assert.equal(
+    refusal(() => levels([plugin("root", ["/"], []), plugin("a", [], ["/", "/net"])], ["/"])),
+    "a needs /net, which no plugin serves",
+  );
 });
 
 Deno.test("needs that form a cycle are refused by naming it", () => {

@@ -161,25 +161,52 @@ export class Supervisor {
   }
 
   /**
-   * Binds a plugin's tree in the first proc's name space where its manifest says that it serves; answers where.
-   * An instance under another name than its plugin's is a second one, and is bound by whoever asked for it.
+   * Loads a plugin into the running system: refused when what it needs is not there, or when there is no place where
+   * it serves. Its tree is bound at its places in the first proc's name space; an instance under another name than its
+   * plugin's is a second one, and is bound by whoever asked for it.
    */
-  async show(inst: PluginInstance): Promise<string[]> {
-    if (inst.name !== inst.files.manifest.name) return [];
-    for (const path of inst.files.manifest.serves.filter((path) => path.startsWith("/"))) {
-      try {
-        const init = this.#kernel.procs.get(1);
-        const taken = init?.pgrp.mountPoints().includes(path);
-        await init?.bind(`#${inst.name}`, path, MCREATE | (taken ? MAFTER : MREPL));
-        inst.shownAt.push(path);
-      } catch (e) {
-        this.#kernel.log.print(`${inst.name}: not bound at ${path}: ${toErr(e).message}`);
-      }
+  async add(entry: Omit<ImagePlugin, "as"> & { as?: string }): Promise<PluginInstance> {
+    const manifest = await this.manifestOf(entry.plugin);
+    await this.#checkNeeds(manifest);
+    const inst = await this.load(entry);
+    if (inst.name !== manifest.name) return inst;
+    try {
+      for (const path of manifest.serves.filter((path) => path.startsWith("/"))) await this.#show(inst, path);
+      return inst;
+    } catch (e) {
+      await this.unload(inst.name, { force: true });
+      throw e;
     }
-    return inst.shownAt;
   }
 
-  /** Takes away the binds that `show` made. */
+  /** Refuses a plugin that needs a device nobody has, or a path that is not there or on which nothing is mounted. */
+  async #checkNeeds({ name, needs }: Manifest): Promise<void> {
+    const init = this.#kernel.procs.get(1);
+    const points = init?.pgrp.mountPoints().filter((point) => point !== "/") ?? [];
+    const missing: string[] = [];
+    for (const need of needs) {
+      const mounted = need.startsWith("#") || points.some((point) => `${need}/`.startsWith(`${point}/`));
+      const isThere = mounted && await init?.stat(need).then(() => true, () => false);
+      if (!isThere) missing.push(need);
+    }
+    if (missing.length === 0) return;
+    throw new Err("ENOENT", `${name} needs ${missing.join(" and ")}, which nobody serves (load what serves it first)`);
+  }
+
+  async #show(inst: PluginInstance, path: string): Promise<void> {
+    const init = this.#kernel.procs.get(1);
+    try {
+      const taken = init?.pgrp.mountPoints().includes(path);
+      await init?.bind(`#${inst.name}`, path, MCREATE | (taken ? MAFTER : MREPL));
+      inst.shownAt.push(path);
+    } catch (e) {
+      const { code, message } = toErr(e);
+      const advice = `load it as another name, and bind that where you want it`;
+      throw new Err(code, `${inst.name} can not serve ${path}: ${message} (try: mkdir, or ${advice})`, { cause: e });
+    }
+  }
+
+  /** Takes away the binds that were made when it was loaded. */
   async #hide(inst: PluginInstance): Promise<void> {
     for (const path of inst.shownAt.splice(0)) {
       // Somebody else may have unmounted it.

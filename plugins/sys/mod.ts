@@ -66,7 +66,7 @@ function pluginsCtl(kernel: Kernel): Described {
       async run(plugin: string, words: string[], req: Req) {
         mayControl(kernel, req);
         const { options } = await supervisor().manifestOf(plugin);
-        await supervisor().show(await supervisor().load({ plugin, ...parseLoadWords(words, options) }));
+        await supervisor().add({ plugin, ...parseLoadWords(words, options) });
       },
     },
     "unload name [force]": {

@@ -50,6 +50,19 @@ Deno.test("an image with a mistake is refused with the place", async () => {
     );
     await Deno.writeTextFile(`${dir}/namespace`, "bind '#ram' /tmp\nbnd x y\n");
     assert.match((await boot(["--no-console", "--image", dir])).text, /x\/namespace:2: bnd: unknown operation/);
+    const plugin = { name: "needy", version: "1.0.0", api: 1, needs: ["/tmp/x", "/net/ether0"] };
+    await Deno.mkdir(`${dir}/needy`);
+    await Deno.writeTextFile(`${dir}/needy/plugin.json`, JSON.stringify(plugin));
+    const plugins = [{ plugin: "root" }, { plugin: `${dir}/needy`, as: "needy" }, { plugin: "ram" }];
+    await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify({ name: "x", plugins }));
+    await Deno.writeTextFile(`${dir}/namespace`, "bind -c '#ram' /tmp\n");
+    const needy = (await boot(["--no-console", "--image", dir])).text;
+    assert.match(needy, /needy needs \/net\/ether0, which no plugin serves/);
+    assert.doesNotMatch(needy, /root +inline/, "nothing was started");
+    await Deno.writeTextFile(
+      `${dir}/image.json`,
+      `{ "name": "x", "plugins": [{ "plugin": "root" }, { "plugin": "ram" }] }`,
+    );
     await Deno.writeTextFile(`${dir}/namespace`, "bind '#nosuch' /tmp\n");
     assert.match(
       (await boot(["--no-console", "--image", dir])).text,

@@ -162,3 +162,32 @@ Deno.test("Ctrl-C ends a node cleanly, its socket with it", async () => {
   await using _client = await node.connect();
   assert.equal(await node.stop(), 0);
 });
+
+Deno.test("load refuses a plugin with no place to serve at, or without what it needs, and leaves nothing behind", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const folder = `${node.dir}/edited`;
+  await writePlugin(folder, "text");
+  const load = async (keys: object) => {
+    const manifest = { name: "edited", version: "1.0.0", api: 1, ...keys };
+    await Deno.writeTextFile(`${folder}/plugin.json`, JSON.stringify(manifest));
+    await ctl(client, "/sys/plugins/ctl", `load ${folder}`);
+  };
+  const refused: [object, RegExp][] = [
+    [{ serves: "/nosuch/place" }, /edited can not serve \/nosuch\/place: .*file does not exist.*mkdir/],
+    [{ serves: ["/n/edited", "/nosuch"] }, /edited can not serve \/nosuch/],
+    [{ needs: ["/net/ether0", "/tmp"] }, /edited needs \/net\/ether0, which nobody serves/],
+    [{ needs: ["#nosuch", "/n/anything"] }, /edited needs #nosuch and \/n\/anything, which nobody serves/],
+  ];
+  for (const [keys, why] of refused) {
+    await assert.rejects(load(keys), why);
+    assert.doesNotMatch(await client.readText("/sys/plugins/status"), /^edited /m);
+    assert.doesNotMatch(await client.readText("/proc/1/ns"), /edited/);
+  }
+  await load({ serves: "/n/edited", needs: ["/tmp", "/dev/null", "#ram"] });
+  assert.equal(await client.readText("/n/edited/text"), "text");
+  await client.mkdir("/tmp/here");
+  await ctl(client, "/sys/plugins/ctl", "unload edited");
+  await load({ serves: "/tmp/here" });
+  assert.equal(await client.readText("/tmp/here/text"), "text");
+});
