@@ -1,40 +1,12 @@
 import assert from "node:assert/strict";
 import { netTest, run } from "../tests/netns.ts";
 import { program } from "../tests/skip.ts";
-import { CHECKSUM, type FrameInfo, type FrameSink, GSO, PLAIN } from "../core/link.ts";
+import { CHECKSUM, GSO, PLAIN } from "../core/link.ts";
+import { frameOf, type Got, Keeper, send } from "./frames_fixture.ts";
 import { openTap, type Tap } from "./tap.ts";
 
 const OUR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
 const LINUX = "10.99.0.1", OURS = "10.99.0.2";
-
-interface Got {
-  bytes: Uint8Array;
-  info: FrameInfo;
-}
-
-/** Keeps what arrives, and waits for what is looked for. */
-class Keeper implements FrameSink {
-  readonly got: Got[] = [];
-  begins = 0;
-  ends = 0;
-  #wake = () => {};
-  begin() {
-    this.begins++;
-  }
-  frame(bytes: Uint8Array, at: number, end: number, info: FrameInfo) {
-    this.got.push({ bytes: bytes.slice(at, end), info: { ...info } });
-    this.#wake();
-  }
-  end() {
-    this.ends++;
-  }
-  async find(wanted: (got: Got) => boolean): Promise<Got> {
-    for (let from = 0;;) {
-      for (; from < this.got.length; from++) if (wanted(this.got[from])) return this.got[from];
-      await new Promise<void>((resolve) => this.#wake = resolve);
-    }
-  }
-}
 
 const isUdp = ({ bytes }: Got) => bytes[12] === 8 && bytes[13] === 0 && bytes[23] === 17;
 
@@ -48,39 +20,6 @@ async function withTap(fn: (tap: Tap, keeper: Keeper) => Promise<void>, mtu = 15
   } finally {
     await tap.close();
   }
-}
-
-/** An Ethernet frame with UDP of `payload` to Linux's port 9; `info` says whether the checksum is left to Linux. */
-function udpFrame(tap: Tap, hostMac: Uint8Array, payload: number, gsoBytes: number): [Uint8Array, FrameInfo] {
-  const frame = new Uint8Array(42 + payload), view = new DataView(frame.buffer);
-  frame.set(hostMac);
-  frame.set(tap.mac, 6);
-  view.setUint16(12, 0x0800);
-  frame.set([0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 10, 99, 0, 2, 10, 99, 0, 1], 14);
-  view.setUint16(16, 28 + payload);
-  view.setUint16(24, ~sum(frame.subarray(14, 34)) & 0xffff);
-  view.setUint16(34, 7777);
-  view.setUint16(36, 9);
-  view.setUint16(38, 8 + payload);
-  for (let i = 0; i < payload; i++) frame[42 + i] = i * 7;
-  // The pseudo-header's sum alone: Linux adds the rest.
-  view.setUint16(40, sum(frame.subarray(26, 34)) + 17 + 8 + payload);
-  const partial = { ...PLAIN, checksum: CHECKSUM.partial, checksumStart: 34, checksumOffset: 6 };
-  return [frame, gsoBytes === 0 ? partial : { ...partial, gso: GSO.udp, gsoBytes, headerBytes: 42 }];
-}
-
-function sum(bytes: Uint8Array): number {
-  let total = 0;
-  for (let i = 0; i < bytes.length; i += 2) total += bytes[i] << 8 | bytes[i + 1];
-  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16);
-  return total;
-}
-
-function send(tap: Tap, frame: Uint8Array, info: FrameInfo): void {
-  assert(tap.begin(frame.length));
-  tap.frame.set(frame, tap.frameAt);
-  tap.end(frame.length, info);
-  tap.flush();
 }
 
 /** UDP by the host's own socket; `gso` cuts what is sent into segments of that size. */
@@ -136,7 +75,7 @@ netTest("tap: a frame of Linux arrives with its checksum left to us, ours leaves
     assert.deepEqual([...bytes.subarray(0, 6)], [...OUR_MAC]);
     assert.deepEqual({ ...info }, { ...PLAIN, checksum: CHECKSUM.partial, checksumStart: 34, checksumOffset: 6 });
     assert.equal(bytes.at(-1), 5);
-    send(tap, ...udpFrame(tap, mac, 700, 0));
+    send(tap, ...frameOf({ to: mac, from: tap.mac, proto: "udp", payload: 700 }));
     const got = udp.receive();
     assert.equal(got?.length, 700);
     assert.deepEqual(got.subarray(0, 4), Uint8Array.of(0, 7, 14, 21));
@@ -161,7 +100,7 @@ netTest("tap: super-frames of 60 KB come in whole, and go out for Linux to cut",
       gsoBytes: 1400,
       headerBytes: 42,
     });
-    send(tap, ...udpFrame(tap, mac, 60_000, 1400));
+    send(tap, ...frameOf({ to: mac, from: tap.mac, proto: "udp", payload: 60_000, gsoBytes: 1400 }));
     const sizes: number[] = [];
     for (let got = udp.receive(); got; got = udp.receive()) sizes.push(got.length);
     assert.equal(sizes.reduce((a, b) => a + b, 0), 60_000);

@@ -1,0 +1,154 @@
+/**
+ * Nic: a network interface as the system knows it: a device, whoever has claimed it, and all who look on.
+ *
+ * Layer: devices, a Port around a Port; plugins/ether registers it in the table of queues as `etherN/Q`, where a stack claims it
+ * and calls it: a frame is a function call. It belongs to no plugin, so it outlives a reload of ether, and the stack on it notices
+ * nothing.
+ *
+ * What holds always: one sink (the owner of the queue) and any number of observers, who see what the owner sees, in both
+ * directions, and copy what they keep. Impairment happens between them and the device.
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
+import { formatImpairment, Impair, type Impairment, UNIMPAIRED } from "./impair.ts";
+
+/** Which way a frame goes: `in` from the device, `out` to it. */
+export type Way = "in" | "out";
+
+/** Somebody who looks on. The bytes are borrowed until it returns; it may send nothing meanwhile. */
+export type Observer = (way: Way, bytes: Uint8Array, at: number, end: number, info: FrameInfo) => void;
+
+/** See the head of this file. */
+export class Nic implements Port {
+  readonly name: string;
+  readonly device: Port;
+  onRoom: () => void = () => {};
+  readonly #clock: Clock;
+  readonly #observers = new Set<Observer>();
+  readonly #waiters: (() => void)[] = [];
+  /** The device, or the impairment before it. */
+  #below: Port;
+  #impair: Impair | undefined;
+  #sink: FrameSink | null = null;
+  #unwanted = 0;
+
+  constructor(name: string, device: Port, clock: Clock) {
+    this.name = name;
+    this.device = device;
+    this.#clock = clock;
+    this.#below = device;
+    this.#join();
+  }
+
+  get kind(): string {
+    return this.device.kind;
+  }
+  get medium(): "ether" | "ip" {
+    return this.device.medium;
+  }
+  get mac(): Uint8Array {
+    return this.device.mac;
+  }
+  get mtu(): number {
+    return this.device.mtu;
+  }
+  get checksumOffload(): boolean {
+    return this.device.checksumOffload;
+  }
+  get gsoMaxBytes(): number {
+    return this.device.gsoMaxBytes;
+  }
+  get frame(): Uint8Array {
+    return this.#below.frame;
+  }
+  get frameAt(): number {
+    return this.#below.frameAt;
+  }
+
+  /** What befalls frames on their way; UNIMPAIRED when nothing does. */
+  get impairment(): Impairment {
+    return this.#impair?.impairment ?? UNIMPAIRED;
+  }
+
+  set impairment(what: Impairment) {
+    const isNone = formatImpairment(what) === "";
+    if (isNone) {
+      this.#impair?.detach();
+      this.#impair = undefined;
+    } else {
+      this.#impair ??= new Impair(this.device, this.#clock);
+      this.#impair.impairment = what;
+    }
+    this.#below = this.#impair ?? this.device;
+    this.#join();
+  }
+
+  attach(sink: FrameSink | null): void {
+    this.#sink = sink;
+  }
+
+  /** Shows `observer` what passes, until the function that is answered is called. */
+  observe(observer: Observer): () => void {
+    this.#observers.add(observer);
+    return () => void this.#observers.delete(observer);
+  }
+
+  begin(bytes: number): boolean {
+    return this.#below.begin(bytes);
+  }
+
+  end(bytes: number, info: FrameInfo): void {
+    if (this.#observers.size > 0) {
+      const { frame, frameAt } = this.#below;
+      for (const observer of this.#observers) observer("out", frame, frameAt, frameAt + bytes, info);
+    }
+    this.#below.end(bytes, info);
+  }
+
+  cancel(): void {
+    this.#below.cancel();
+  }
+
+  flush(): void {
+    this.#below.flush();
+  }
+
+  /** Sends a frame of somebody who is not the owner; false when there is no room: `whenRoom` tells. */
+  send(bytes: Uint8Array, info: FrameInfo): boolean {
+    if (!this.begin(bytes.length)) return false;
+    this.frame.set(bytes, this.frameAt);
+    this.end(bytes.length, info);
+    this.flush();
+    return true;
+  }
+
+  /** Calls `fn` once when there is room again. */
+  whenRoom(fn: () => void): void {
+    this.#waiters.push(fn);
+  }
+
+  counters(): Record<string, number> {
+    return { ...this.#below.counters(), unwanted: this.#unwanted };
+  }
+
+  close(): void | Promise<void> {
+    return this.#below.close();
+  }
+
+  #join(): void {
+    this.#below.onRoom = () => {
+      this.onRoom();
+      for (const waiter of this.#waiters.splice(0)) waiter();
+    };
+    this.#below.attach({
+      begin: () => this.#sink?.begin(),
+      frame: (bytes, at, end, info) => {
+        for (const observer of this.#observers) observer("in", bytes, at, end, info);
+        if (this.#sink) this.#sink.frame(bytes, at, end, info);
+        else this.#unwanted++;
+      },
+      end: () => this.#sink?.end(),
+    });
+  }
+}
