@@ -50,7 +50,12 @@ async function boot(): Promise<Node> {
   const { listen } = args;
   const options = { cons: { terminal: args.console ? "host" : "none" } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
-  addresses.unshift(await listenPrivately(booted));
+  try {
+    addresses.unshift(await listenPrivately(booted));
+  } catch (e) {
+    await booted.close();
+    throw e;
+  }
   onSignals(booted);
   say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
   if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }

@@ -16,7 +16,7 @@ import { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { runNamespace } from "../nsfile.ts";
 import { parseLines } from "../path.ts";
-import { formatDial, isLoopback, parseDial } from "../p9/dial.ts";
+import { type Address, formatDial, isLoopback, parseDial } from "../p9/dial.ts";
 import { claimedUser, Srv } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
 import { type Image, type ImagePlugin, parseImage } from "../plugin/image.ts";
@@ -31,6 +31,8 @@ import { dial, listen, type Listener } from "./transports.ts";
 
 /** The path of plugins that are there before any is loaded. */
 const GIVEN_PATHS = ["/"];
+/** Bytes of a socket's path, one of which `listen` puts behind it: sun_path of unix(7). */
+const MAX_SOCKET_PATH = 106;
 /** How long a clean end may take before the rest is killed, milliseconds. */
 const CLOSE_MS = 3_000;
 
@@ -87,6 +89,8 @@ export class Node {
   static async boot(options: NodeOptions, warden: Warden, events: NodeEvents): Promise<Node> {
     const project = new URL(options.project);
     const { image, folder } = readImage(project, options.image);
+    const addresses = [...options.listen, ...image.listen];
+    for (const address of addresses) checkListen(address); // before anything runs
     events.image(image);
     const kernel = new Kernel({
       clock: hostClock,
@@ -96,6 +100,7 @@ export class Node {
     });
     const supervisor = new Supervisor(kernel, new NodePlugins(kernel, warden, project));
     kernel.supervisor = supervisor;
+    let node: Node | undefined;
     try {
       const text = Deno.readTextFileSync(new URL(image.namespace, folder));
       const file = `${image.name}/${image.namespace}`;
@@ -104,26 +109,19 @@ export class Node {
       const begun = hostClock.monotonic();
       await runNamespace(init, text, file);
       events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
-      const node = new Node({ kernel, supervisor, init, warden });
+      node = new Node({ kernel, supervisor, init, warden });
       node.#report();
-      for (const address of [...options.listen, ...image.listen]) events.listening(await node.listen(address));
+      for (const address of addresses) events.listening(await node.listen(address));
       return node;
     } catch (e) {
-      await supervisor.close();
+      await (node ?? supervisor).close();
       throw e;
     }
   }
 
   /** Serves the name space at a dial string; answers the address, with the real port. */
   async listen(text: string): Promise<string> {
-    const address = parseDial(text);
-    if (!isLoopback(address)) {
-      throw new Err(
-        "EACCES",
-        `will not listen at ${text}: it is not loopback, and there is no authentication yet ` +
-          `(listen at tcp!127.0.0.1!PORT, and let ssh -L carry it to other hosts)`,
-      );
-    }
+    const address = checkListen(text);
     if (address.net === "unix") makePrivateFolder(address.path);
     const listener = await listen(address);
     this.#listeners.push(listener);
@@ -171,6 +169,25 @@ export class Node {
     const text = Object.entries(lock).map(([key, value]) => `warden.${key} ${healthWord(value)}\n`).join("");
     kernel.reports.set("health", () => text);
   }
+}
+
+/** Refuses what can not or must not be listened at. */
+function checkListen(text: string): Address {
+  const address = parseDial(text);
+  if (!isLoopback(address)) {
+    throw new Err(
+      "EACCES",
+      `will not listen at ${text}: it is not loopback, and there is no authentication yet ` +
+        `(listen at tcp!127.0.0.1!PORT, and let ssh -L carry it to other hosts)`,
+    );
+  }
+  if (address.net === "ws") {
+    throw new Err("EOPNOTSUPP", `cannot listen at ${text}: WebSockets are not served (listen at tcp!127.0.0.1!PORT)`);
+  }
+  if (address.net === "unix" && new TextEncoder().encode(address.path).length > MAX_SOCKET_PATH) {
+    throw new Err("ENAMETOOLONG", `cannot listen at ${text}: a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
+  }
+  return address;
 }
 
 /** A stray error of an inline plugin is told and counted; it does not take the system with it. */

@@ -31,11 +31,58 @@ Deno.test("boot says what is wrong with what it was asked for, and ends", async 
     [["--listen", "tcp!example.org!5640"], /not loopback/, 78],
     [["--listen", "nonsense"], /nonsense/, 78],
     [["--listen", "tcp!127.0.0.1!notaport"], /notaport/, 78],
+    [["--listen", "ws!ws://127.0.0.1:1/"], /WebSockets are not served/, 78],
+    [["--listen", `unix!/tmp/${"x".repeat(110)}`], /at most 106 bytes/, 78],
   ];
   for (const [args, why, status] of cases) {
     const { code, text } = await boot(["--no-console", ...args]);
     assert.match(text, why, args.join(" "));
     assert.equal(code, status, text);
+    assert.doesNotMatch(text, /inline/, "nothing was started");
+  }
+});
+
+Deno.test("an address in use ends the boot, with what was started stopped and what was listened on gone", async () => {
+  const dir = await Deno.makeTempDir();
+  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  try {
+    const plugin = { name: "leaver", version: "1.0.0", api: 1 };
+    await Deno.mkdir(`${dir}/leaver`);
+    await Deno.writeTextFile(`${dir}/leaver/plugin.json`, JSON.stringify(plugin));
+    await Deno.writeTextFile(
+      `${dir}/leaver/mod.ts`,
+      `import { definePlugin, tree } from "ring9/plugin";
+export default definePlugin({
+  start(ctx) {
+    ctx.defer(() => Deno.writeTextFileSync("${dir}/stopped", "yes"));
+    return tree({}, ctx);
+  },
+});
+`,
+    );
+    const plugins = [{ plugin: "root" }, { plugin: `${dir}/leaver`, as: "leaver", placement: "inline" }];
+    await Deno.writeTextFile(`${dir}/namespace`, "");
+    const address = `tcp!127.0.0.1!${taken.addr.port}`;
+    const busy: [string[], string[]][] = [[[`unix!${dir}/first`, address], []], [[], ["--listen", address]]];
+    for (const [listen, args] of busy) {
+      await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify({ name: "x", plugins, listen }));
+      const { code, text } = await boot(["--no-console", "--image", dir, "--socket", `${dir}/s`, ...args]);
+      assert.match(text, new RegExp(`cannot listen at ${address}: .*in use`));
+      assert.equal(code, 78);
+      assert.equal(await Deno.readTextFile(`${dir}/stopped`), "yes");
+      await Deno.remove(`${dir}/stopped`);
+      await assert.rejects(Deno.lstat(`${dir}/first`), Deno.errors.NotFound);
+    }
+    const { code, text } = await boot(["--no-console", "--image", "default", "--socket", `${dir}/image.json`]);
+    assert.match(text, /cannot listen at unix!.*image\.json: .*no socket/);
+    assert.equal(code, 78);
+    await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify({ name: "x", plugins, listen: ["tcp!10.0.0.1!564"] }));
+    const refused = await boot(["--no-console", "--image", dir]);
+    assert.match(refused.text, /not loopback/);
+    assert.doesNotMatch(refused.text, /leaver/, "nothing was started");
+  } finally {
+    taken.close();
+    await Deno.remove(dir, { recursive: true });
   }
 });
 
