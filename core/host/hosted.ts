@@ -42,9 +42,10 @@ export const BEAT_MS = 500;
 
 /**
  * Why a hosted plugin is there no more: `killed` (we did it), `stopped` (as asked), `crashed` (uncaught error),
- * `heap` (limit reached), `hung` (no heartbeat; it was killed), `gone` (it ended and said nothing).
+ * `heap` (limit reached), `hung` (no heartbeat; it was killed), `ended` (a process, by itself, with status 0), `gone`
+ * (it ended and said nothing).
  */
-export type ExitReason = "killed" | "stopped" | "crashed" | "heap" | "hung" | "gone";
+export type ExitReason = "killed" | "stopped" | "crashed" | "heap" | "hung" | "ended" | "gone";
 
 /** How a hosted plugin ended. */
 export interface Exit {

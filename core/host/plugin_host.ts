@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { Err } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
+import { Client } from "../p9/client.ts";
 import { type Manifest, parseManifest, type Permissions } from "../plugin/manifest.ts";
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
 import { DEFAULT_HOST_LIMITS, type Hosted, within } from "./hosted.ts";
@@ -59,7 +60,9 @@ export class NodePlugins implements PluginHost {
       ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
       : await this.#warden.spawnProcess({ ...all, permissions: denoPermissions(permissions) });
     // Who asks there is who asks here.
-    made.dev = await Mnt.connect(hosted.transport, { name, perUser: true, clock: this.#kernel.clock });
+    const { clock } = this.#kernel;
+    const client = await Client.connect(hosted.transport, { clock, maxInFlight: limits.inFlight });
+    made.dev = new Mnt(client, { name, perUser: true });
     return this.#started(hosted, made.dev);
   }
 
@@ -85,9 +88,9 @@ export class NodePlugins implements PluginHost {
       dev,
       id: hosted.placement === "process" ? `pid ${id}` : id,
       confinement,
-      died: hosted.exited.then(({ reason, text }) => `${reason}: ${text}`),
+      died: hosted.exited.then(({ reason, text }) => ({ why: `${reason}: ${text}`, normal: reason === "ended" })),
       stop,
-      stats: () => ({ beats: hosted.beats(), pid: hosted.pid }),
+      stats: () => ({ beats: hosted.beats(), pid: hosted.pid, inflight: rpc.inFlight }),
     };
   }
 

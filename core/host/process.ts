@@ -259,7 +259,7 @@ export class PluginProcess implements Hosted {
       return { reason: "heap", text: `it reached its heap limit of ${this.#host.limits.heapMb} MiB` };
     }
     const how = signal ? `ended by ${signal}` : `ended with status ${code}`, words = this.#lastWords.trim();
-    return { reason: code === 0 ? "gone" : "crashed", text: words ? `${how}: ${words}` : how };
+    return { reason: code === 0 ? "ended" : "crashed", text: words ? `${how}: ${words}` : how };
   }
 
   #end(reason: ExitReason, text: string): void {

@@ -56,7 +56,7 @@ export interface Manifest {
   limits: {
     /** JavaScript heap, MiB. */
     heapMb: number;
-    /** Requests under way at the most. */
+    /** Requests under way at the most; more wait their turn. */
     inFlight: number;
     /** Loads of a ring's doorbell before it parks. */
     spin: number;
@@ -76,7 +76,7 @@ const PATHS: Schema = { anyOf: [PATH, { type: "array", items: PATH }], default: 
 const RESTART = { mode: "permanent", intensity: [5, 30] as [number, number] } as const;
 const MODE: Schema = {
   enum: ["permanent", "transient", "temporary"],
-  description: "restarted always, after a failure, never",
+  description: "restarted always, after an abnormal end, never",
 };
 /** One option, or all of them: the subset of JSON schema that an option can use. */
 const OPTION: Schema = {
@@ -164,7 +164,7 @@ export const MANIFEST_SCHEMA: Schema = {
       default: {},
       properties: {
         heapMb: { type: "integer", minimum: 8, maximum: 65536, default: 128, description: "JavaScript heap, MiB" },
-        inFlight: { type: "integer", minimum: 1, maximum: 65535, default: 256, description: "requests under way" },
+        inFlight: { type: "integer", minimum: 1, maximum: 65535, default: 1024, description: "requests under way" },
         spin: { type: "integer", minimum: 0, maximum: 1000000, default: 1000, description: "looks before it parks" },
       },
     },

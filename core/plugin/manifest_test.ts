@@ -31,7 +31,7 @@ Deno.test("a manifest gets every default", () => {
     cores: "shared",
     restart: { mode: "permanent", intensity: [5, 30] },
     shutdownMs: 2000,
-    limits: { heapMb: 128, inFlight: 256, spin: 1000 },
+    limits: { heapMb: 128, inFlight: 1024, spin: 1000 },
     options: {},
   });
 });
@@ -50,7 +50,7 @@ Deno.test("what a manifest says is kept, its short forms written out", () => {
   assert.deepEqual(made.serves, ["/dev/x"]);
   assert.deepEqual(made.permissions, { net: true, read: ["/etc"], kernel: true });
   assert.deepEqual(made.restart, { mode: "temporary", intensity: [5, 30] });
-  assert.deepEqual(made.limits, { heapMb: 64, inFlight: 256, spin: 1000 });
+  assert.deepEqual(made.limits, { heapMb: 64, inFlight: 1024, spin: 1000 });
   assert.equal(made.cores, 2);
   assert(!("$schema" in made));
   assert.deepEqual(parse({ restart: { mode: "transient" } }).restart, { mode: "transient", intensity: [5, 30] });

@@ -58,6 +58,13 @@ export interface StartSpec {
   down(): void;
 }
 
+/** How a plugin ended by itself. */
+export interface Death {
+  why: string;
+  /** It had come to its end: nothing is wrong with it. */
+  normal: boolean;
+}
+
 /** A plugin that has been started, wherever it runs. */
 export interface StartedPlugin {
   readonly dev: Dev;
@@ -65,8 +72,8 @@ export interface StartedPlugin {
   readonly id: string;
   /** Which walls stand around it. */
   readonly confinement: string;
-  /** Resolves with why, when it is gone without having been asked to go. */
-  readonly died?: Promise<string>;
+  /** Resolves when it is gone without having been asked to go. */
+  readonly died?: Promise<Death>;
   /** Asks it to stop; within its time, then by force. */
   stop(): Promise<void>;
   /** Numbers for its stats file. */
@@ -82,7 +89,7 @@ export interface PluginHost {
 }
 
 /** Where an instance stands. */
-export type PluginState = "starting" | "up" | "stopping" | "restarting" | "failed";
+export type PluginState = "starting" | "up" | "stopping" | "restarting" | "failed" | "ended";
 
 /** One plugin under its name. */
 export class PluginInstance {
@@ -329,7 +336,7 @@ export class Supervisor {
   }
 
   #watch(inst: PluginInstance, started: StartedPlugin): void {
-    started.died?.then((why) => this.#died(inst, started, why));
+    started.died?.then((death) => this.#died(inst, started, death));
   }
 
   /** It is going, and not because it was asked to. */
@@ -338,10 +345,11 @@ export class Supervisor {
   }
 
   /** A plugin that went by itself is started again, each time after a longer pause, until it has died too often. */
-  async #died(inst: PluginInstance, started: StartedPlugin, why: string): Promise<void> {
+  async #died(inst: PluginInstance, started: StartedPlugin, { why, normal }: Death): Promise<void> {
     if (inst.started !== started) return;
     this.#suspend(inst, started);
     inst.started = null;
+    if (normal && inst.files.manifest.restart.mode !== "permanent") return this.#ended(inst, why);
     while (!this.#closed && this.#instances.get(inst.name) === inst && !inst.started) {
       inst.error = firstLine(why);
       this.#kernel.log.print(`${inst.name}: died: ${why}`);
@@ -367,6 +375,14 @@ export class Supervisor {
 
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => this.#kernel.clock.after(Math.min(MAX_BACKOFF_MS, ms), resolve));
+  }
+
+  /** One that came to its end, and is not to be started again for that. */
+  #ended(inst: PluginInstance, why: string): void {
+    inst.state = "ended";
+    inst.error = "";
+    this.#kernel.abandon(inst.name, `plugin ${inst.name} has ended`);
+    this.#kernel.log.print(`${inst.name}: ${why}`);
   }
 
   #giveUp(inst: PluginInstance, why: string): void {

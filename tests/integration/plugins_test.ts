@@ -191,3 +191,95 @@ Deno.test("load refuses a plugin with no place to serve at, or without what it n
   await load({ serves: "/tmp/here" });
   assert.equal(await client.readText("/tmp/here/text"), "text");
 });
+
+/** A plugin whose reads take their time, and tell how many ran at once. */
+async function writeSlow(dir: string, keys: object): Promise<void> {
+  await writePlugin(dir, "");
+  const manifest = { name: "edited", version: "1.0.0", api: 1, serves: ["/n/edited"], ...keys };
+  await Deno.writeTextFile(`${dir}/plugin.json`, JSON.stringify(manifest));
+  const code = `import { ctl, definePlugin, event, tree } from "ring9/plugin";
+let now = 0, most = 0;
+export default definePlugin({
+  start: (ctx) => tree({
+    async slow() {
+      most = Math.max(most, ++now);
+      await new Promise<void>((done) => void ctx.clock.after(10, done));
+      now--;
+      return "done";
+    },
+    most: () => most,
+    never: event(),
+    text: "text",
+    ctl: ctl({ "exit status:int": (status) => (globalThis as any).Deno.exit(status) }),
+  }, ctx),
+});
+`;
+  await Deno.writeTextFile(`${dir}/mod.ts`, code);
+}
+
+for (const placement of ["isolate", "process"]) {
+  Deno.test(`${placement}: no more requests than limits.inFlight are under way; the others wait, and can be flushed`, async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    await writeSlow(`${node.dir}/edited`, { limits: { inFlight: 4 } });
+    await ctl(client, "/sys/plugins/ctl", `load ${node.dir}/edited placement ${placement}`);
+    const all = await Promise.all(Array.from({ length: 40 }, () => client.readText("/n/edited/slow")));
+    assert.deepEqual(new Set(all), new Set(["done"]));
+    assert.equal(await client.readText("/n/edited/most"), "4\n");
+
+    const stats = () => client.readText("/sys/plugins/edited/stats");
+    const until = async (shown: RegExp) => {
+      while (!shown.test(await stats())) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    const never = await client.open("/n/edited/never"), text = await client.open("/n/edited/text");
+    await until(/^inflight 0$/m);
+    const blocked = Array.from({ length: 4 }, () => new AbortController());
+    const ends = blocked.map(({ signal }) =>
+      assert.rejects(never.read(new Uint8Array(9), 0, signal), { code: "EINTR" })
+    );
+    await until(/^inflight 4$/m);
+    const given = new AbortController();
+    const givenUp = assert.rejects(text.read(new Uint8Array(9), 0, given.signal), { code: "EINTR" });
+    const waits = text.read(new Uint8Array(9), 0);
+    await until(/^inflight 6$/m);
+    given.abort();
+    await givenUp;
+    blocked[0].abort();
+    assert.equal(await waits, 4);
+    for (const one of blocked) one.abort();
+    await Promise.all(ends);
+    await until(/^inflight 0$/m);
+    await never.close();
+    await text.close();
+  });
+}
+
+Deno.test("after a normal end a permanent plugin is started again, a transient one not; after an abnormal end both are", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const status = () => client.readText("/sys/plugins/edited/status");
+  const until = async (shown: RegExp) => {
+    for (let text = ""; !shown.test(text); text = await status()) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  const exit = (code: number) => ctl(client, "/n/edited/ctl", `exit ${code}`).catch(() => {}); // it does not answer
+  const cases: [string, number, RegExp][] = [
+    ["permanent", 0, /^state up$[^]*^restarts 1$/m],
+    ["transient", 0, /^state ended$[^]*^restarts 0$/m],
+    ["transient", 1, /^state up$[^]*^restarts 1$/m],
+    ["temporary", 1, /^state failed$[^]*^restarts 0$/m],
+  ];
+  for (const [restart, code, shown] of cases) {
+    await writeSlow(`${node.dir}/edited`, { restart, placement: "process" });
+    await ctl(client, "/sys/plugins/ctl", `load ${node.dir}/edited`);
+    await exit(code);
+    await until(shown);
+    if (/ended/.test(shown.source)) {
+      await assert.rejects(client.readText("/n/edited/text"), /plugin edited has ended/);
+      await ctl(client, "/sys/plugins/edited/ctl", "restart");
+      assert.equal(await client.readText("/n/edited/text"), "text");
+    }
+    await ctl(client, "/sys/plugins/edited/ctl", "unload force");
+  }
+});
