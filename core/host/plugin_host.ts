@@ -117,7 +117,7 @@ function realFolder(path: string): URL {
 
 function refuseImpossible({ name, placement, manifest: { permissions } }: StartSpec): void {
   if (placement === "inline") return;
-  if (permissions.kernel) throw new Err("EPERM", `${name} needs the kernel, which only placement inline has`);
+  if (permissions.kernel === true) throw new Err("EPERM", `${name} needs the kernel, which only placement inline has`);
   if (placement === "isolate" && Object.keys(permissions).length > 0) {
     throw new Err(
       "EPERM",

@@ -25,8 +25,8 @@ export interface Permissions {
   run?: true | string[];
   ffi?: true | string[];
   sys?: true | string[];
-  /** The kernel itself as `ctx.kernel`; for inline plugins alone. */
-  kernel?: true;
+  /** The kernel itself as `ctx.kernel`, for inline plugins alone: `true` needs it, `inline` does without it elsewhere. */
+  kernel?: true | "inline";
 }
 
 /** What a plugin says of itself, with all defaults filled in. */
@@ -126,7 +126,7 @@ export const MANIFEST_SCHEMA: Schema = {
         run: GRANT,
         ffi: GRANT,
         sys: GRANT,
-        kernel: { enum: [true], description: "the kernel itself; for inline plugins alone" },
+        kernel: { enum: [true, "inline"], description: "the kernel itself; inline: only where it is placed so" },
       },
     },
     cores: {
@@ -178,7 +178,7 @@ export function parseManifest(text: string, file: string): Manifest {
   const parsed = parseJson(text, file);
   const { $schema: _, ...manifest } = checked(MANIFEST_SCHEMA, parsed, file);
   const made = { options: {}, ...manifest, ...normal(manifest) } as unknown as Manifest;
-  if (made.permissions.kernel && made.placement !== "inline") {
+  if (made.permissions.kernel === true && made.placement !== "inline") {
     throw refusal(parsed, file, {
       path: ["permissions", "kernel"],
       on: "key",
