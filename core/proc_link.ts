@@ -159,7 +159,7 @@ export class ProcLink {
     }
     const count = Math.min(wire.dataBytes, into.length);
     if (count > 0) copy(wire.in.bytes, wire.dataAt, into, count);
-    const result = wire.json() ?? value;
+    const json = wire.json(), result = json === undefined ? value : json;
     wire.in.release();
     if (this.#notes.length > 0) this.#takeNotes();
     return result;
@@ -223,7 +223,8 @@ export class ProcLink {
     if (kind === FAILED) return reject(errorOf(wire.json()));
     const count = Math.min(wire.dataBytes, into.length);
     if (count > 0) copy(wire.in.bytes, wire.dataAt, into, count);
-    resolve(wire.json() ?? value);
+    const json = wire.json();
+    resolve(json === undefined ? value : json);
   }
 
   #takeNotes(): void {

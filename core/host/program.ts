@@ -14,7 +14,7 @@ import { joinPath } from "../path.ts";
 import type { Proc } from "../proc.ts";
 import type { SpawnProgram } from "../proc_calls.ts";
 import { ProcService } from "../proc_service.ts";
-import { CALL_RING_BYTES } from "../proc_wire.ts";
+import { CALL_BYTES, CALL_RING_BYTES } from "../proc_wire.ts";
 import { DEFAULT_HOST_LIMITS } from "./hosted.ts";
 import { type Isolate, NS_URL } from "./isolate.ts";
 import type { Served } from "./module_hooks.ts";
@@ -95,14 +95,37 @@ async function serveModule(proc: Proc, url: string, type: string): Promise<Serve
 
 async function readModule(proc: Proc, path: string, type: string): Promise<Served> {
   try {
-    const bytes = await proc.readFile(path);
-    if (bytes.length > MAX_MODULE_BYTES) throw new Err("EFBIG");
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await readAll(proc, path));
     return translate(text, { path: /\.\w+$/.test(path) ? path : `${path}.ts`, url: path, type });
   } catch (e) {
     const { code, message } = e instanceof TypeError ? { code: "EINVAL" as Code, message: "not a text" } : toErr(e);
     throw new Err(code, message.startsWith(path) ? message : `${path}: ${message}`, { cause: e });
   }
+}
+
+/** All bytes of a file that is no larger than a module may be: some files have no end. */
+async function readAll(proc: Proc, path: string): Promise<Uint8Array> {
+  const fd = await proc.open(path), parts: Uint8Array[] = [];
+  try {
+    for (let bytes = 0;;) {
+      const part = new Uint8Array(CALL_BYTES), count = await proc.read(fd, part);
+      if (count === 0) return joined(parts, bytes);
+      parts.push(part.subarray(0, count));
+      if ((bytes += count) > MAX_MODULE_BYTES) throw new Err("EFBIG", `larger than ${MAX_MODULE_BYTES} bytes`);
+    }
+  } finally {
+    await proc.close(fd);
+  }
+}
+
+function joined(parts: Uint8Array[], bytes: number): Uint8Array {
+  const all = new Uint8Array(bytes);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 function urlOf(path: string): string {
