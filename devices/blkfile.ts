@@ -34,6 +34,7 @@ const SYMBOLS = {
   lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+  ftruncate: { parameters: ["i32", "i64"], result: "i32" },
   fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
   fdatasync: { parameters: ["i32"], result: "i32" },
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
@@ -45,7 +46,12 @@ const SYMBOLS = {
 } as const satisfies Deno.ForeignLibraryInterface;
 
 const ARM = Deno.build.arch === "aarch64";
-const O_RDONLY = 0, O_RDWR = 2, O_EXCL = 0o200, O_CLOEXEC = 0o2000000, O_DIRECT = ARM ? 0o200000 : 0o40000;
+const O_RDONLY = 0,
+  O_RDWR = 2,
+  O_CREAT = 0o100,
+  O_EXCL = 0o200,
+  O_CLOEXEC = 0o2000000,
+  O_DIRECT = ARM ? 0o200000 : 0o40000;
 const SEEK_END = 2, LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4, EINTR = 4, EINVAL = 22, EAGAIN = 11;
 const FALLOC_PUNCH = 0x01 | 0x02, BLKSSZGET = 0x1268n;
 /** Memory of an O_DIRECT request begins at, and is a multiple of, so much. */
@@ -94,6 +100,17 @@ export class BlkFile implements Disk {
       this.#c.close(this.#fd);
       throw thrown;
     }
+  }
+
+  /** Makes a file of `size` bytes, all zeros (a hole), and opens it. EEXIST when it is there. */
+  static create(path: string, size: number): BlkFile {
+    const c = library(), name = new TextEncoder().encode(`${path}\0`);
+    const fd = c.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600);
+    if (fd < 0) throw lastError(path);
+    const error = c.ftruncate(fd, BigInt(size)) < 0 ? lastError(path) : null;
+    c.close(fd);
+    if (error) throw error;
+    return new BlkFile(path);
   }
 
   read(dst: Uint8Array, offset: number): MaybePromise<void> {

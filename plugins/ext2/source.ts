@@ -1,0 +1,129 @@
+/**
+ * Where a volume comes from: `FILE`, `ram!SIZE`, and the words behind it.
+ *
+ * Layer: plugins/ext2, over devices. What it opens is owned by queue (devices/disk_queue.ts), so that no disk has two
+ * owners. A disk in memory is made with an empty volume on it.
+ */
+
+import { Err } from "../../core/err.ts";
+import { tokenize } from "../../core/tree_ctl.ts";
+import type { QueueTable } from "../../core/queues.ts";
+import { BlkFile } from "../../devices/blkfile.ts";
+import { BlkRam } from "../../devices/blkram.ts";
+import { type Disk, DiskPart } from "../../devices/disk.ts";
+import { ownDisk, type OwnedDisk } from "../../devices/disk_queue.ts";
+import { readPartitions } from "../../devices/partition.ts";
+import { mkfs } from "../../fs/ext2/mkfs.ts";
+import type { AtimePolicy } from "./volume_dev.ts";
+
+/** A volume as a user asks for it. */
+export interface Source {
+  /** What it is called: `#ext2.NAME`. */
+  name: string;
+  /** A file or device of the host, or `ram!SIZE`. */
+  disk: string;
+  readOnly: boolean;
+  /** A partition of the disk, by number or name; empty for the whole. */
+  part: string;
+  direct: boolean;
+  inFlight: number;
+  atime: AtimePolicy | undefined;
+  /** Bytes; 0 is the plugin's own. */
+  cacheBytes: number;
+}
+
+const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
+
+/** `NAME=DISK WORD...` of an option. */
+export function parseVolume(text: string): Source {
+  const [first = "", ...words] = tokenize(text);
+  const [, name, disk] = /^([^=]+)=(.+)$/s.exec(first) ?? [];
+  if (name === undefined) throw new Err("EINVAL", `"${text}" is no NAME=DISK`);
+  return parseSource(name, disk, words);
+}
+
+/** The words of a ctl message. */
+export function parseSource(name: string, disk: string, words: string[]): Source {
+  if (!/^[\w-][\w.-]{0,63}$/.test(name)) throw new Err("EINVAL", `"${name}" is no name for a volume`);
+  const source: Source = {
+    name,
+    disk,
+    readOnly: false,
+    part: "",
+    direct: false,
+    inFlight: 0,
+    atime: undefined,
+    cacheBytes: 0,
+  };
+  for (const word of words) applyWord(source, word);
+  return source;
+}
+
+function applyWord(source: Source, word: string): void {
+  const [key, value] = word.split("=", 2);
+  if (word === "ro") source.readOnly = true;
+  else if (word === "direct") source.direct = true;
+  else if (word === "noatime" || word === "relatime" || word === "strictatime") source.atime = word;
+  else if (key === "part" && value) source.part = value;
+  else if (key === "cache" && value) source.cacheBytes = parseBytes(value);
+  else if (key === "inflight" && /^\d{1,3}$/.test(value ?? "")) source.inFlight = Number(value);
+  else throw new Err("EINVAL", `"${word}" is none of ro direct noatime relatime strictatime part= cache= inflight=`);
+}
+
+/** `64M`, `1g`, `4096`. */
+export function parseBytes(text: string): number {
+  const [, digits, unit] = /^(\d{1,12})([kmgt]?)(?:i?b)?$/i.exec(text) ?? [];
+  if (digits === undefined) throw new Err("EINVAL", `"${text}" is no size (try: 64M)`);
+  return Number(digits) * UNITS[unit.toLowerCase()];
+}
+
+/** Who opens it, and for whom. */
+export interface OpenContext {
+  queues: QueueTable | undefined;
+  owner: string;
+  now(): number;
+  random(bytes: Uint8Array): void;
+  /** Take it from this plugin's instance before. */
+  takeOver: boolean;
+  onRevoke(): Promise<void>;
+}
+
+/** Opens what a source names; owned until it is released. */
+export async function openSource(source: Source, context: OpenContext): Promise<OwnedDisk> {
+  const ram = /^ram!(.+)$/.exec(source.disk);
+  if (ram) return freshRam(parseBytes(ram[1]), context);
+  if (!source.disk.startsWith("/")) throw new Err("EINVAL", `"${source.disk}" is no path that begins with a slash`);
+  const { readOnly, direct, inFlight } = source;
+  const owned = await ownDisk(context.queues, {
+    path: source.disk,
+    owner: context.owner,
+    open: () => new BlkFile(source.disk, { readOnly, direct, inFlight }),
+    takeOver: context.takeOver,
+    onRevoke: context.onRevoke,
+  });
+  if (source.part === "") return owned;
+  try {
+    return { disk: await partOf(owned.disk, source), release: owned.release };
+  } catch (thrown) {
+    await owned.release();
+    throw thrown;
+  }
+}
+
+async function partOf(disk: Disk, source: Source): Promise<Disk> {
+  const { parts } = await readPartitions(disk), { part } = source;
+  const found = parts.find((p) => p.name === part || p.name === `part${part}` || (p.label !== "" && p.label === part));
+  if (!found) {
+    const names = parts.map((p) => p.name).join(" ") || "none";
+    throw new Err("ENOENT", `${source.disk} has no partition ${part} (there are: ${names})`);
+  }
+  const { sectorBytes } = disk;
+  return new DiskPart(disk, { start: found.start * sectorBytes, size: (found.end - found.start) * sectorBytes });
+}
+
+async function freshRam(bytes: number, context: OpenContext): Promise<OwnedDisk> {
+  const disk = new BlkRam(bytes - (bytes % 4096)), uuid = new Uint8Array(16);
+  context.random(uuid);
+  await mkfs(disk, { uuid, now: context.now(), zeroed: true });
+  return { disk, release() {} };
+}
