@@ -8,6 +8,7 @@ import { Err } from "../err.ts";
 import type { Dev } from "../dev.ts";
 import { Srv, type SrvLimits } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
+import { guard } from "../plugin/guard.ts";
 import type { Ctx, Plugin } from "../plugin/plugin.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import { hostClock } from "./clock.ts";
@@ -49,7 +50,7 @@ export async function startPlugin(
     defer: (dispose) => void disposers.push(dispose),
     kernel,
   };
-  const dev = devOf(await plugin.start(ctx, spec.reason));
+  const dev = guard(devOf(await plugin.start(ctx, spec.reason)), { name: spec.name, log });
   return { dev, stop: () => stopPlugin(plugin, unload, disposers) };
 }
 

@@ -9,6 +9,7 @@ import type { Clock } from "../clock.ts";
 import { type Chan, type Dev, Req, type User } from "../dev.ts";
 import { Err } from "../err.ts";
 import { type Dir, DMDIR, MAXWELEM, NONUNAME, OREAD, OTRUNC, OWRITE } from "../p9/types.ts";
+import { guard } from "./guard.ts";
 import { checkOptions, type Manifest, parseManifest } from "./manifest.ts";
 import type { Ctx, Plugin, StartReason } from "./plugin.ts";
 
@@ -120,7 +121,8 @@ export async function start(plugin: Plugin, how: StartOptions = {}): Promise<Run
     },
     defer: (dispose) => void disposers.push(dispose),
   };
-  const dev = await plugin.start(ctx, how.reason ?? "fresh") as Dev;
+  const { name, log: tell } = ctx;
+  const dev = guard(await plugin.start(ctx, how.reason ?? "fresh") as Dev, { name, log: tell });
   let stopped = false;
   const stop = async () => {
     if (stopped) return;

@@ -283,3 +283,49 @@ Deno.test("after a normal end a permanent plugin is started again, a transient o
     await ctl(client, "/sys/plugins/edited/ctl", "unload force");
   }
 });
+
+for (const placement of PLACEMENTS) {
+  Deno.test(`${placement}: a programmer's error is in the log with its stack; who asked gets EIO and the plugin's name`, async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    await writePlugin(`${node.dir}/edited`, "text");
+    const code = `import { definePlugin, dynamic, Err, file, tree } from "ring9/plugin";
+const nothing = undefined as unknown as { password: string };
+export default definePlugin({
+  start: (ctx) => tree({
+    once: () => nothing.password,
+    later: async () => (await null, nothing.password),
+    written: file({ message: () => { throw new Error("the password is xyzzy"); } }),
+    walked: dynamic({ list: () => [], get: () => nothing.password as never }),
+    refused: () => { throw new Err("EDQUOT", "that is enough"); },
+    host: () => { throw Object.assign(new Error("no xyzzy (os error 2)"), { code: "ENOENT" }); },
+  }, ctx),
+});
+`;
+    await Deno.writeTextFile(`${node.dir}/edited/mod.ts`, code);
+    await ctl(client, "/sys/plugins/ctl", `load ${node.dir}/edited placement ${placement}`);
+    const attempts: Record<string, () => Promise<unknown>> = {
+      once: () => client.readText("/n/edited/once"),
+      later: () => client.readText("/n/edited/later"),
+      written: () => ctl(client, "/n/edited/written", "x"),
+      walked: () => client.walk("/n/edited/walked").then((dir) => dir.walk("x")),
+    };
+    for (const [name, attempt] of Object.entries(attempts)) {
+      const before = (await client.readText("/sys/log")).length;
+      await assert.rejects(attempt(), (e: Err) => {
+        assert.equal(e.code, "EIO", name);
+        assert.match(e.message, /plugin edited: internal error/, name);
+        assert.doesNotMatch(e.message, /xyzzy|password/, name);
+        return true;
+      });
+      const log = (await client.readText("/sys/log")).slice(before);
+      assert.match(log, /edited: internal error: (TypeError|Error): .*password.*\n.* at .*edited\/mod\.ts/, name);
+    }
+    await assert.rejects(client.readText("/n/edited/refused"), { code: "EDQUOT", message: /that is enough/ });
+    await assert.rejects(
+      client.readText("/n/edited/host"),
+      (e: Err) => e.code === "ENOENT" && !/xyzzy/.test(e.message),
+    );
+    assert.match(await client.readText("/sys/plugins/edited/status"), /^state up$/m);
+  });
+}
