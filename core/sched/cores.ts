@@ -18,6 +18,9 @@ import { type Ask, checkAsk, NO_CORES } from "./client.ts";
 import { formatCpus } from "./cpulist.ts";
 import type { Topology } from "./topology.ts";
 
+/** Passes after which everybody has what is due: each client may set off one of each other. */
+const MAX_PASSES = 1000;
+
 /** How a client hears of its cores. */
 export interface CorePort {
   /** It has these now, ascending. */
@@ -72,8 +75,8 @@ interface Unit {
   readonly used: readonly number[];
   /** That, and what stays idle for it. */
   readonly held: readonly number[];
-  /** Set while it is being taken back, for whom. */
-  revoking?: { cancel: () => void; taker: Client };
+  /** Set while it is being taken back. */
+  revoking?: { cancel: () => void };
 }
 
 interface Client {
@@ -108,6 +111,8 @@ export class CoreTable {
   readonly #cores: Map<number, Core>;
   readonly #clients: Map<string, Client> = new Map();
   #host: ReadonlySet<number>;
+  /** Units that are being taken back from others, each for its owner: nobody else gets a part of one meanwhile. */
+  readonly #coming: Set<Unit> = new Set();
   #frees = 0;
   #balancing = false;
   #again = false;
@@ -282,7 +287,10 @@ export class CoreTable {
     if (this.#balancing) return;
     this.#balancing = true;
     try {
-      while (this.#again) this.#pass();
+      for (let passes = 0; this.#again; passes++) {
+        if (passes > MAX_PASSES) throw new Error("the core table does not settle");
+        this.#pass();
+      }
     } finally {
       this.#balancing = false;
     }
@@ -294,6 +302,7 @@ export class CoreTable {
     this.#again = false;
     const clients = [...this.#clients.values()];
     for (const client of clients) this.#trim(client);
+    for (const unit of this.#coming) this.#arrive(unit);
     for (const client of clients) this.#honour(client);
     for (const priority of ["lc", "be"]) {
       for (const client of clients) if (client.ask.priority === priority) this.#serve(client);
@@ -329,8 +338,7 @@ export class CoreTable {
       const given = this.#givenOn(unit);
       if (given.some((u) => u.owner === client && !u.revoking)) continue;
       coming += unit.used.length;
-      for (const other of given) this.#revoke(other, client);
-      if (this.#isFree(unit)) this.#give(unit);
+      this.#take(unit);
     }
   }
 
@@ -341,7 +349,7 @@ export class CoreTable {
       const have = this.#keeps(client), { want, priority } = client.ask;
       if (have >= want) return;
       client.unmet = "a core is being taken back for it";
-      if (have + this.#coming(client) >= want) return;
+      if (have + this.#comingTo(client) >= want) return;
       const unit = this.#pick(client, cpusOf(client.units), (u) => this.#isFree(u), true);
       if (unit) {
         this.#give(unit);
@@ -357,7 +365,7 @@ export class CoreTable {
   #preempt(client: Client): boolean {
     const mayTake = (u: Unit) => {
       const given = this.#givenOn(u);
-      return given.length > 0 &&
+      return given.length > 0 && this.#isStill(u) &&
         given.every(({ owner, used, revoking }) =>
           !revoking && owner.ask.priority === "be" && this.#core(used[0]).promised?.owner !== owner &&
           this.#keeps(owner) - used.length >= Math.min(owner.ask.want, owner.ask.guaranteed)
@@ -365,9 +373,7 @@ export class CoreTable {
     };
     const unit = this.#pick(client, cpusOf(client.units), mayTake);
     if (!unit) return false;
-    for (const given of this.#givenOn(unit)) this.#revoke(given, client);
-    if (this.#isFree(unit)) this.#give(unit);
-    this.#again = true; // who lost it may have been promised another
+    this.#take(unit);
     return true;
   }
 
@@ -377,9 +383,24 @@ export class CoreTable {
   }
 
   /** How many are being taken back for a client. */
-  #coming(client: Client): number {
-    const taken = this.topology.cpus.map((cpu) => this.#core(cpu).given).filter((u) => u?.revoking?.taker === client);
-    return cpusOf([...new Set(taken)] as Unit[]).length;
+  #comingTo(client: Client): number {
+    return cpusOf([...this.#coming].filter((u) => u.owner === client)).length;
+  }
+
+  /** Takes a unit from whoever has parts of it, for its owner. */
+  #take(unit: Unit): void {
+    for (const other of this.#coming) if (other.held.some((cpu) => unit.held.includes(cpu))) this.#coming.delete(other);
+    this.#coming.add(unit);
+    for (const given of this.#givenOn(unit)) this.#revoke(given);
+    this.#arrive(unit);
+  }
+
+  /** Gives a unit that was taken for its owner, once all of it is free; drops it when it is not wanted any more. */
+  #arrive(unit: Unit): void {
+    const { owner } = unit, wanted = this.#clients.get(owner.name) === owner && this.#keeps(owner) < owner.ask.want;
+    if (wanted && this.#fits(unit, owner) && this.#givenOn(unit).length > 0) return;
+    this.#coming.delete(unit);
+    if (wanted && this.#fits(unit, owner)) this.#give(unit);
   }
 
   #whyNone(client: Client): string {
@@ -387,7 +408,7 @@ export class CoreTable {
     const of = wired ? ` of ${formatCpus(wired)}` : "", whole = siblings === "any" ? "" : ` with siblings ${siblings}`;
     const owners = this.topology.cpus.filter((cpu) => this.#core(cpu).given)
       .map((cpu) => `${cpu} ${this.#core(cpu).given!.owner.name}`);
-    return `no core${of}${whole} is free (${owners.join(", ") || "all are the host's"})`;
+    return `no core${of}${whole} is free (${owners.join(", ") || "none is had by others"})`;
   }
 
   /** The allocator's choice among units that suit a client and are `free`; lent ones only when there are no others. */
@@ -421,7 +442,12 @@ export class CoreTable {
   }
 
   #isFree(unit: Unit): boolean {
-    return this.#givenOn(unit).length === 0;
+    return this.#givenOn(unit).length === 0 && this.#isStill(unit);
+  }
+
+  /** Whether no part of a unit is on its way to somebody. */
+  #isStill({ held }: Unit): boolean {
+    return [...this.#coming].every((u) => !u.held.some((cpu) => held.includes(cpu)));
   }
 
   #givenOn(unit: Unit): Unit[] {
@@ -453,17 +479,18 @@ export class CoreTable {
   }
 
   /** Takes cores back: at once, or by a deadline where their owner wants to hear of it. */
-  #revoke(unit: Unit, taker: Client): void {
+  #revoke(unit: Unit): void {
     if (unit.revoking) return;
     for (const cpu of unit.held) this.#core(cpu).revocations++;
     const { port } = unit.owner;
+    this.#again = true; // who loses it may have been promised another
     if (!port.revoke) return this.#free(unit);
     const cancel = this.#clock.after(this.revokeMs, () => {
       for (const cpu of unit.held) this.#core(cpu).forced++;
       this.#free(unit);
       this.#balance();
     });
-    unit.revoking = { cancel, taker };
+    unit.revoking = { cancel };
     port.revoke(unit.used, this.revokeMs);
   }
 
