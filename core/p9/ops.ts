@@ -422,16 +422,11 @@ export class Ops {
       throw new Err("EBADF", "bad use of fid");
     }
     if (chan.qid.type & QTDIR) throw new Err("EISDIR");
-    if (fid.append) return this.#append(tag, chan, data, req);
+    if (fid.append) {
+      return then(this.#s.srv.appends.write(chan, data, req), (count) => ({ type: m.Rwrite, tag, count }));
+    }
     if (typeof msg.offset !== "number") throw new Err("EFBIG");
     const wrote = chan.dev.write(chan, data, msg.offset, req);
-    return then(wrote, (count) => ({ type: m.Rwrite, tag, count }));
-  }
-
-  #append(tag: number, chan: Chan, data: Uint8Array, req: Req): Result {
-    const dir = chan.dev.stat(chan, req);
-    const bytes = dir instanceof Promise ? data.slice() : data;
-    const wrote = then(dir, ({ length }) => chan.dev.write(chan, bytes, length, req)) as MaybePromise<number>;
     return then(wrote, (count) => ({ type: m.Rwrite, tag, count }));
   }
 

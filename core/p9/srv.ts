@@ -9,6 +9,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dev, User } from "../dev.ts";
+import { Appends } from "./appends.ts";
 import { LockTable } from "./locks.ts";
 import { BufferPool } from "./output.ts";
 import { Session } from "./session.ts";
@@ -77,6 +78,8 @@ export class Srv {
   readonly log: (text: string) => void;
   /** @internal */
   readonly locks: LockTable = new LockTable();
+  /** @internal */
+  readonly appends: Appends = new Appends();
   readonly pool: BufferPool;
   /** @internal */
   readonly sessions: Set<Session> = new Set();
