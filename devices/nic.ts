@@ -11,6 +11,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
+import type { QueueTable } from "../core/queues.ts";
 import { formatImpairment, Impair, type Impairment, UNIMPAIRED } from "./impair.ts";
 
 /** Which way a frame goes: `in` from the device, `out` to it. */
@@ -150,5 +151,66 @@ export class Nic implements Port {
       },
       end: () => this.#sink?.end(),
     });
+  }
+}
+
+/** Interfaces that are there, by the table of queues that they are in, and their names. */
+const held = new WeakMap<QueueTable, Map<string, Held>>();
+
+interface Held {
+  readonly what: string;
+  readonly nics: Nic[];
+  keeper: object;
+}
+
+/** How an interface is asked for. */
+export interface NicRequest {
+  name: string;
+  /** What it is made of: an interface that is there is kept as it is while these words are the same. */
+  what: string;
+  /** Who asks: the last one to ask has it. */
+  keeper: object;
+  clock: Clock;
+  /** Makes the devices, one a queue. */
+  open(): Port[];
+}
+
+/**
+ * The queues of an interface, in the table as `name/0`, `name/1`, ... An interface of an earlier keeper that is made of the same
+ * is handed over as it is, with whoever has claimed it. EBUSY when it is made of something else and somebody owns it.
+ */
+export async function holdNics(queues: QueueTable, request: NicRequest): Promise<Nic[]> {
+  const { name, what, keeper, clock, open } = request;
+  let names = held.get(queues);
+  if (!names) held.set(queues, names = new Map());
+  const known = names.get(name);
+  if (known?.what === what) {
+    known.keeper = keeper;
+    return known.nics;
+  }
+  if (known) await takeDown(queues, known);
+  names.delete(name);
+  const nics = open().map((port, i) => new Nic(`${name}/${i}`, port, clock));
+  for (const nic of nics) {
+    queues.register({ name: nic.name, kind: nic.kind, handle: nic, counters: () => nic.counters() });
+  }
+  names.set(name, { what, nics, keeper });
+  return nics;
+}
+
+/** Takes an interface down, unless another keeper has it by now. Its owner is told, and has until the deadline to let go. */
+export async function dropNics(queues: QueueTable, name: string, keeper: object): Promise<void> {
+  const known = held.get(queues)?.get(name);
+  if (known?.keeper !== keeper) return;
+  held.get(queues)!.delete(name);
+  for (const nic of known.nics) await queues.revoke(nic.name, { reason: `${name} goes` });
+  await takeDown(queues, known);
+}
+
+async function takeDown(queues: QueueTable, { nics }: Held): Promise<void> {
+  for (const nic of nics) queues.unregister(nic.name);
+  for (const nic of nics) {
+    nic.attach(null);
+    await nic.close();
   }
 }

@@ -1,16 +1,16 @@
 /**
  * The virtio net header before each frame of a TAP or packet socket: FrameInfo as bytes.
  *
- * Layer: devices; tap.ts and packet.ts use it. 12 bytes: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset,
- * num_buffers (unused), all little-endian, as every host that Deno runs on is.
+ * Layer: devices; tap.ts and packet.ts use it. 10 bytes: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset,
+ * and for a TAP two more (num_buffers, unused), all little-endian, as every host that Deno runs on is.
  *
  * See virtio 1.2, 5.1.6.
  */
 
 import { CHECKSUM, type FrameInfo, GSO, PLAIN } from "../core/link.ts";
 
-/** Bytes of the header. */
-export const VNET_BYTES = 12;
+/** Bytes of the header, of a TAP and of a packet socket; no more than the shorter one is read and written. */
+export const VNET_BYTES = 12, VNET_SHORT_BYTES = 10;
 
 const NEEDS_CSUM = 1, DATA_VALID = 2;
 /** In gso_type, beside the kind: segments after the first keep CWR clear. */
@@ -41,7 +41,6 @@ export function writeVnet(bytes: Uint8Array, at: number, info: FrameInfo): void 
   put16(bytes, at + 4, cut ? info.gsoBytes : 0);
   put16(bytes, at + 6, partial ? info.checksumStart : 0);
   put16(bytes, at + 8, partial ? info.checksumOffset : 0);
-  put16(bytes, at + 10, 0);
 }
 
 function put16(bytes: Uint8Array, at: number, value: number): void {

@@ -287,6 +287,11 @@ export class OpenFile {
 
   /** What the next read request answers; "" at the end. Aborting `signal` flushes the request. */
   async read(count = 8192, signal?: AbortSignal): Promise<string> {
+    return new TextDecoder().decode(await this.readBytes(count, signal));
+  }
+
+  /** The same as bytes. */
+  async readBytes(count = 8192, signal?: AbortSignal): Promise<Uint8Array> {
     const req = new Req(this.#user);
     const flush = () => req.flush();
     signal?.addEventListener("abort", flush, { once: true });
@@ -295,7 +300,7 @@ export class OpenFile {
       const got = await this.#chan.dev.read(this.#chan, dst, this.#offset, req);
       const bytes = typeof got === "number" ? dst.subarray(0, got) : got;
       this.#offset += bytes.length;
-      return new TextDecoder().decode(bytes);
+      return bytes;
     } finally {
       signal?.removeEventListener("abort", flush);
     }
@@ -303,7 +308,11 @@ export class OpenFile {
 
   /** Writes text in one request. */
   async write(text: string): Promise<void> {
-    const bytes = new TextEncoder().encode(text);
+    await this.writeBytes(new TextEncoder().encode(text));
+  }
+
+  /** Writes bytes in one request. */
+  async writeBytes(bytes: Uint8Array): Promise<void> {
     const count = await this.#chan.dev.write(this.#chan, bytes, this.#offset, new Req(this.#user));
     if (count !== bytes.length) throw new Err("EIO", `${count} of ${bytes.length} bytes were written`);
     this.#offset += count;
