@@ -4,7 +4,7 @@
  * Layer: core/host. `libc()` answers null where FFI is not permitted or there is no such library, and `whyNoLibc()`
  * says which; nothing here prompts. A 64-bit argument is a bigint made beforehand: a number costs 200 ns more.
  *
- * See sched_setaffinity(2), prctl(2), clock_gettime(2).
+ * See sched_setaffinity(2), prctl(2), clock_gettime(2), syscall(2).
  */
 
 import { Err, errFromErrno } from "../err.ts";
@@ -16,6 +16,8 @@ const SYMBOLS = {
   sched_getaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   prctl: { parameters: ["i32", "buffer", "usize", "usize", "usize"], result: "i32" },
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+  /** Any call by its number; the buffer is its second argument. */
+  syscall: { parameters: ["i64", "i64", "buffer", "u64", "u64"], result: "i64" },
   __errno_location: { parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -38,6 +40,15 @@ export function needLibc(what: string): Libc {
   const c = libc();
   if (!c) throw new Err("EOPNOTSUPP", `cannot ${what}: ${reason}`);
   return c;
+}
+
+/** The file that this process has its C library from; undefined where it can not be told. */
+export function libcPath(): string | undefined {
+  try {
+    return /\s(\/\S*\/libc\.so\.6)$/m.exec(Deno.readTextFileSync("/proc/self/maps"))?.[1];
+  } catch {
+    return undefined; // no /proc, or it may not be read
+  }
 }
 
 /** Why `libc()` is null; empty when it is not. */

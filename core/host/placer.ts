@@ -1,0 +1,145 @@
+/**
+ * Placer: moves threads to the cores that the core control gives them.
+ *
+ * Layer: core/host, in the kernel isolate; the CoreHost of core/sched/control.ts. Masks say where each thread runs; a
+ * cpuset (cpuset.ts) holds them there where the host has one; interrupts are kept off dedicated cores (irqs.ts). Threads
+ * that V8 and Deno start later inherit the mask of the one that starts them: they are looked for once a second.
+ */
+
+import type { Clock } from "../clock.ts";
+import { toErr } from "../err.ts";
+import type { CoreHost, Placement, Plan } from "../sched/control.ts";
+import { formatCpus } from "../sched/cpulist.ts";
+import { readTopology, type Topology } from "../sched/topology.ts";
+import { Cpuset } from "./cpuset.ts";
+import { Irqs } from "./irqs.ts";
+import { whyNoLibc } from "./libc.ts";
+import { cpuTimes, type Schedule, setSchedule, threadCounters } from "./sched.ts";
+import { allowedCpus, pinThread, threadIds } from "./threads.ts";
+
+/** How often threads are looked for that the runtime has started meanwhile. */
+const SWEEP_MS = 1000;
+
+/** The topology of this host, of the CPUs that this process may run on. */
+export function hostTopology(): Topology {
+  return readTopology((path) => {
+    try {
+      return Deno.readTextFileSync(`/sys/devices/system/${path}`);
+    } catch {
+      return undefined; // not every host tells of caches and nodes
+    }
+  }, allowedCpus());
+}
+
+/** See the head of this file. */
+export class Placer implements CoreHost {
+  readonly #clock: Clock;
+  readonly #wall: Cpuset;
+  readonly #irqs: Irqs;
+  #plan: Plan | undefined;
+  #cancelSweep: (() => void) | undefined;
+  /** Threads of the runtime that were moved, since the beginning. */
+  #swept = 0;
+
+  constructor(clock: Clock, { wall = new Cpuset(), irqs = new Irqs() } = {}) {
+    this.#clock = clock;
+    this.#wall = wall;
+    this.#irqs = irqs;
+  }
+
+  place(plan: Plan): string[] {
+    this.#plan = plan;
+    const dedicated = plan.placements.filter((p) => p.dedicated), cpus = dedicated.flatMap((p) => p.cpus);
+    const placed = new Set(plan.placements.flatMap((p) => p.tids)), owners = new Set(dedicated.flatMap((p) => p.tids));
+    const ours = threadIds();
+    this.#wall.apply({
+      dedicated: cpus,
+      dedicatedTids: [...owners].filter((tid) => ours.includes(tid)), // a process has cgroups of its own
+      shared: plan.shared,
+      sharedTids: ours.filter((tid) => !owners.has(tid)),
+    });
+    const rest: Placement = {
+      name: "the runtime",
+      tids: ours.filter((t) => !placed.has(t)),
+      cpus: plan.shared,
+      dedicated: false,
+    };
+    const problems = [...plan.placements, rest].map((p) => this.#pin(p)).filter((p) => p !== "");
+    this.#irqs.keepOff(cpus);
+    this.#sweepLater(dedicated.length > 0);
+    return problems;
+  }
+
+  schedule(tids: readonly number[], how: Schedule): void {
+    for (const tid of tids) setSchedule(tid, how);
+  }
+
+  cpuMs(tids: readonly number[]): number {
+    return tids.reduce((ms, tid) => ms + threadCounters(tid).cpu_ms, 0);
+  }
+
+  status(): string {
+    const { kind, why } = this.#wall, noFfi = whyNoLibc();
+    const lines = [`isolation ${noFfi ? "none" : kind}`];
+    if (noFfi || why) lines.push(`why ${noFfi || why}`);
+    return [...lines, `irqs moved ${this.#irqs.moved} stuck ${this.#irqs.stuck}`, `swept ${this.#swept}`, ""].join(
+      "\n",
+    );
+  }
+
+  cpuCounters(cpu: number): Record<string, number> {
+    return cpuTimes().get(cpu) ?? {};
+  }
+
+  threadCounters(tids: readonly number[]): Record<string, number> {
+    const sum: Record<string, number> = {};
+    for (const tid of tids) {
+      for (const [name, value] of Object.entries(threadCounters(tid))) sum[name] = (sum[name] ?? 0) + value;
+    }
+    return sum;
+  }
+
+  close(): void {
+    this.#cancelSweep?.();
+    this.#cancelSweep = undefined;
+    this.#irqs.restore();
+    this.#wall.close();
+  }
+
+  /** Pins threads; what could not be done, or "". */
+  #pin({ name, tids, cpus }: Placement): string {
+    const wanted = formatCpus(cpus);
+    for (const tid of tids) {
+      try {
+        if (formatCpus(allowedCpus(tid)) !== wanted) pinThread(tid, cpus);
+      } catch (e) {
+        if (toErr(e).code === "ESRCH" || toErr(e).code === "ENOENT") continue; // it has ended meanwhile
+        return `${name} is not on core ${wanted}: ${toErr(e).message}`;
+      }
+    }
+    return "";
+  }
+
+  #sweepLater(wanted: boolean): void {
+    this.#cancelSweep?.();
+    this.#cancelSweep = wanted ? this.#clock.after(SWEEP_MS, () => this.#sweep()) : undefined;
+  }
+
+  /** Threads that were born on a dedicated core since go where the rest is. */
+  #sweep(): void {
+    const { placements, shared } = this.#plan!, placed = new Set(placements.flatMap((p) => p.tids));
+    const wanted = formatCpus(shared);
+    const strays = threadIds().filter((tid) => !placed.has(tid) && this.#masked(tid) !== wanted);
+    this.#swept += strays.length;
+    if (strays.length > 0) this.place(this.#plan!);
+    else this.#sweepLater(true);
+  }
+
+  #masked(tid: number): string {
+    try {
+      return formatCpus(allowedCpus(tid));
+    } catch {
+      return ""; // it has ended
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Threads moved to cores on this host; cgroups made and removed on it, and on made-up ones; interrupts kept off.
+ *
+ * The runtime's threads are moved too, so the placements run in a process of their own (testdata/placing.ts).
+ */
+
+import assert from "node:assert/strict";
+import { cpus, ffi, interop, root } from "../../tests/skip.ts";
+import { Cpuset } from "./cpuset.ts";
+import { Irqs } from "./irqs.ts";
+import { libc } from "./libc.ts";
+import { cpuTimes, setSchedule, sliceUs, threadCounters } from "./sched.ts";
+import { gettid } from "./threads.ts";
+
+libc(); // stays open, so it is no test's leak
+
+interop("a dedicated core has its one thread, and the runtime's others are elsewhere", {
+  needs: [ffi, cpus(2)],
+}, async () => {
+  const main = new URL("./testdata/placing.ts", import.meta.url).pathname;
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", main] }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  const told = JSON.parse(new TextDecoder().decode(stdout));
+  assert.deepEqual(told.problems, []);
+  assert.deepEqual(told.owner, [told.cpu], "the owner is on its core");
+  assert.ok(told.others.length > 3, "the runtime has threads");
+  for (const { name, cpus } of told.others) assert.ok(!cpus.includes(told.cpu), `${name} may run on core ${told.cpu}`);
+  assert.match(told.status, /^isolation (partition|cpuset|affinity)\n/);
+  if (told.status.startsWith("isolation cpuset")) assert.deepEqual(told.groups, 1, "the owner's cgroup was there");
+  assert.equal(told.groupsAfter, 0, "no cgroup stays behind");
+  assert.deepEqual(told.strays, [], "a thread that was born on the core later is moved away");
+  assert.deepEqual(told.after, told.before, "given back, the core is everybody's again");
+});
+
+interop("what a killed node has left of cgroups is removed by the next one", { needs: [root] }, () => {
+  const dir = Deno.makeTempDirSync(), proc = `${dir}/proc`, cgroup = `${dir}/cgroup`;
+  try {
+    fakeV2(cgroup, proc);
+    Deno.mkdirSync(`${cgroup}/app/ring9cores-99-5`);
+    Deno.mkdirSync(`${cgroup}/app/ring9cores-77-123`);
+    Deno.mkdirSync(`${cgroup}/app/other`);
+    new Cpuset({ cgroup, proc });
+    const left = [...Deno.readDirSync(`${cgroup}/app`)].filter((d) => d.isDirectory).map((d) => d.name).sort();
+    assert.deepEqual(left, ["other", "ring9cores-77-123"], "77 lives, 99 does not");
+  } finally {
+    Deno.removeSync(dir, { recursive: true });
+  }
+});
+
+Deno.test("cgroup v2 without the cpuset controller, or none at all, is affinity alone, with the reason", () => {
+  const dir = Deno.makeTempDirSync(), proc = `${dir}/proc`, cgroup = `${dir}/cgroup`;
+  try {
+    fakeV2(cgroup, proc);
+    Deno.writeTextFileSync(`${cgroup}/app/cgroup.controllers`, "memory pids\n");
+    const wall = new Cpuset({ cgroup, proc });
+    wall.apply({ dedicated: [1], dedicatedTids: [1], shared: [0], sharedTids: [2] });
+    assert.equal(wall.kind, "affinity");
+    assert.match(wall.why, /was not given the cpuset controller/);
+    assert.match(new Cpuset({ cgroup, proc: `${dir}/nothing` }).why, /no cgroups/);
+  } finally {
+    Deno.removeSync(dir, { recursive: true });
+  }
+});
+
+/** Files as a cgroup v2 has them; nothing answers behind them. */
+function fakeV2(cgroup: string, proc: string): void {
+  Deno.mkdirSync(`${proc}/self`, { recursive: true });
+  Deno.mkdirSync(`${proc}/77`);
+  Deno.writeTextFileSync(`${proc}/77/stat`, `77 (a (b) c) S${" 0".repeat(18)} 123 0`);
+  Deno.writeTextFileSync(`${proc}/self/cgroup`, "0::/app\n");
+  Deno.mkdirSync(`${cgroup}/app`, { recursive: true });
+  Deno.writeTextFileSync(`${cgroup}/app/cgroup.controllers`, "cpuset memory\n");
+}
+
+Deno.test("interrupts are kept off a dedicated core and put back; what has nowhere else to go stays", () => {
+  const dir = Deno.makeTempDirSync();
+  const list = (irq: number) => Deno.readTextFileSync(`${dir}/${irq}/smp_affinity_list`).trim();
+  try {
+    for (const [irq, cpus] of [[1, "0-3"], [2, "2"], [3, "0"]]) {
+      Deno.mkdirSync(`${dir}/${irq}`);
+      Deno.writeTextFileSync(`${dir}/${irq}/smp_affinity_list`, `${cpus}\n`);
+    }
+    const irqs = new Irqs(dir);
+    irqs.keepOff([2]);
+    assert.deepEqual([list(1), list(2), list(3)], ["0-1,3", "2", "0"]);
+    assert.deepEqual([irqs.moved, irqs.stuck], [1, 1]);
+    irqs.keepOff([3]);
+    assert.equal(list(1), "0-2");
+    irqs.restore();
+    assert.equal(list(1), "0-3");
+  } finally {
+    Deno.removeSync(dir, { recursive: true });
+  }
+});
+
+interop("a thread is made best-effort with a quantum, and latency-critical again", { needs: [ffi, root] }, () => {
+  const tid = gettid();
+  try {
+    setSchedule(tid, { priority: "be", quantumUs: 500 });
+    assert.equal(sliceUs(tid), 500);
+  } catch (e) {
+    assert.match((e as Error).message, /Linux 6.12/); // an older kernel says so
+  } finally {
+    setSchedule(tid, { priority: "lc", quantumUs: 0 });
+  }
+  assert.throws(() => setSchedule(0x3fffffff, { priority: "lc", quantumUs: 0 }), /thread/);
+});
+
+Deno.test("what the kernel counts of a thread and of the CPUs is read; one that has gone has counted nothing", () => {
+  const { cpu_ms, scheduled } = threadCounters(Deno.pid);
+  assert.ok(cpu_ms > 0 && scheduled > 0);
+  assert.equal(threadCounters(0x3fffffff).cpu_ms, 0);
+  assert.ok([...cpuTimes().values()].every(({ user, idle }) => user >= 0 && idle >= 0));
+});
