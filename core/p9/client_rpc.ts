@@ -14,7 +14,7 @@
  * See intro(5), flush(5) and version(5) of Plan 9.
  */
 
-import { alignment } from "./align.ts";
+import { alignment, BEGIN } from "./align.ts";
 import { Err, toErr } from "../err.ts";
 import { askedCount, replyError, type ReplyTo } from "./client_replies.ts";
 import { decodeR, encode, HEADER_BYTES } from "./codec.ts";
@@ -303,7 +303,7 @@ export class Rpc {
         const full = this.#out, from = this.#outFrom;
         this.#sent += full.at - from;
         this.#out = this.#spare;
-        this.#out.at = this.#outFrom = alignment(this.#sent);
+        this.#out.at = this.#outFrom = alignment(this.#sent, BEGIN.requests);
         this.#spare = full;
         const writing = this.transport.write(full.bytes.subarray(from, full.at));
         if (writing) {
@@ -337,7 +337,7 @@ export class Rpc {
     try {
       while (!this.#failure) {
         const direct = this.#direct;
-        if (this.#have === 0) this.#from = alignment(this.#received);
+        if (this.#have === 0) this.#from = alignment(this.#received, BEGIN.replies);
         const into = direct
           ? direct.call.sink!.subarray(direct.at, direct.size)
           : this.#in.subarray(this.#from + this.#have);
@@ -382,7 +382,7 @@ export class Rpc {
       at += size;
     }
     this.#have = end - at;
-    this.#from = alignment(this.#received - this.#have);
+    this.#from = alignment(this.#received - this.#have, BEGIN.replies);
     if (this.#have > 0 && at > this.#from) bytes.copyWithin(this.#from, at, end);
     else this.#from = at;
     if (this.#from + need > bytes.length) this.#growIn(need);
@@ -390,7 +390,7 @@ export class Rpc {
 
   #growIn(need: number): void {
     const grown = new Uint8Array(Math.min(this.msize, 2 * need) + READ_BYTES);
-    const from = alignment(this.#received - this.#have);
+    const from = alignment(this.#received - this.#have, BEGIN.replies);
     grown.set(this.#in.subarray(this.#from, this.#from + this.#have), from);
     this.#from = from;
     this.#in = grown;

@@ -6,7 +6,7 @@
  */
 
 import { Err } from "../err.ts";
-import { alignment } from "./align.ts";
+import { alignment, BEGIN } from "./align.ts";
 import { Reader } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
@@ -72,7 +72,7 @@ export class Input {
     const { bytes } = this.reader;
     const left = this.#filled - this.#start;
     const size = left >= 4 ? this.reader.reset(this.#start, this.#filled).u32() : 0;
-    const front = alignment(this.bytesIn - left);
+    const front = alignment(this.bytesIn - left, BEGIN.input);
     if (left === 0) this.#start = this.#filled = front;
     const large = 2 * size > bytes.length && bytes.length === SMALL_BYTES;
     if (large || front + size > bytes.length) return this.#grow(front);

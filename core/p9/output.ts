@@ -5,12 +5,12 @@
  * come from a pool that all sessions share, so that an idle connection holds a small one.
  */
 
-import { alignment } from "./align.ts";
+import { alignment, BEGIN } from "./align.ts";
 import { Writer } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
-/** Bytes of a buffer that every session has. */
-const SMALL_BUFFER_BYTES = 64 * 1024;
+/** Bytes of a buffer that every session has: a reply of 64 KiB, wherever it begins. */
+const SMALL_BUFFER_BYTES = 64 * 1024 + 64;
 /** What waits unwritten before a session stops taking requests, bytes. */
 export const HIGH_WATER_BYTES = 256 * 1024;
 /** Room beyond the largest read that a reply may take, bytes. */
@@ -31,15 +31,15 @@ export class BufferPool {
   /** A buffer with room for `bytes`. */
   take(bytes: number): Writer {
     if (bytes <= SMALL_BUFFER_BYTES) return this.#small.pop() ?? new Writer(SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES);
-    const size = Math.max(bytes, this.#largeBytes);
-    return this.#large.pop() ?? new Writer(size, size);
+    if (bytes > this.#largeBytes) return new Writer(bytes, bytes);
+    return this.#large.pop() ?? new Writer(this.#largeBytes, this.#largeBytes);
   }
 
   /** Takes a buffer back, empty. */
   give(w: Writer): void {
     w.at = 0;
     const shelf = w.limit === SMALL_BUFFER_BYTES ? this.#small : this.#large;
-    if (shelf.length < POOL_KEEPS) shelf.push(w);
+    if (w.limit <= this.#largeBytes && shelf.length < POOL_KEEPS) shelf.push(w);
   }
 }
 
@@ -61,6 +61,7 @@ export class Output {
     this.#transport = transport;
     this.#pool = pool;
     this.#filling = pool.take(0);
+    this.#filling.at = this.#from = alignment(0, BEGIN.output);
   }
 
   /** The buffer to write the next reply into, with room for `bytes`. */
@@ -99,7 +100,7 @@ export class Output {
     const waiting = w.bytes.subarray(this.#from, w.at);
     this.#filling = this.#pool.take(0);
     if (this.failed === null) this.bytesOut += waiting.length;
-    this.#filling.at = this.#from = alignment(this.bytesOut);
+    this.#filling.at = this.#from = alignment(this.bytesOut, BEGIN.output);
     if (this.failed !== null) return this.#pool.give(w);
     try {
       const done = this.#transport.write(waiting);

@@ -82,8 +82,8 @@ export class Session {
         const more = this.#input.fill();
         if (!(typeof more === "boolean" ? more : await more)) break;
         while (this.#input.next()) {
-          this.#begin();
           if (this.output.pending > HIGH_WATER_BYTES) await this.#pressure();
+          this.#begin();
         }
         this.output.flush();
         if (this.#input.partial) {
