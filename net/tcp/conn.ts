@@ -87,6 +87,8 @@ export class Conn extends Entry implements Timed {
   /** Hop limit; 0: IP's. */
   ttl = 0;
   keepalive: Keepalive | undefined = undefined;
+  /** Its user's own number, which is saved with it. */
+  tag = -1;
   /** Nobody holds it any more. */
   orphan = false;
   /** To be sent in the next poll: a SYN; a RST. */

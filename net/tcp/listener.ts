@@ -34,6 +34,8 @@ export class Listener {
   /** Half-open connections that are its. */
   halfOpen = 0;
   closed = false;
+  /** Its user's own number, which is saved with it. */
+  tag = -1;
   /** Told in `poll` when a call has come. */
   onCall: (listener: Listener) => void = () => {};
 

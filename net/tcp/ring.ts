@@ -87,6 +87,7 @@ export class ByteRing {
 
   /** Writes bytes [at, end) of `src` at `offset`, which `reserve` was asked for; `length` stays. */
   put(offset: number, src: Uint8Array, at: number, end: number): void {
+    if (at === end) return;
     const buf = this.#buf, size = buf.length;
     const start = this.#head + offset & size - 1;
     const first = Math.min(end - at, size - start);
@@ -109,6 +110,13 @@ export class ByteRing {
     const first = Math.min(count, size - start);
     copy(dst, at, buf, start, start + first);
     if (first < count) copy(dst, at + first, buf, 0, count - first);
+  }
+
+  /** A copy of the first `count` bytes, those behind `length` too. */
+  copy(count: number): Uint8Array {
+    const bytes = new Uint8Array(count);
+    if (count > 0) this.copyOut(0, count, bytes, 0);
+    return bytes;
   }
 
   /** The bytes at the head as they lie in memory: all of them, or those up to where the ring turns. */

@@ -76,7 +76,12 @@ export class TimeWaits {
       this.#shift();
     }
     counters.TimeWaits++;
-    if (it.expiresAt < now) it.expiresAt = now + limits.timeWaitMs;
+    it.expiresAt = now + limits.timeWaitMs;
+    this.adopt(it);
+  }
+
+  /** Adds one that is to end at its `expiresAt`, not before those that are there. */
+  adopt(it: TimeWait): void {
     this.count++;
     this.#table.add(it);
     this.#queue.push(it);
