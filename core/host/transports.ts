@@ -6,10 +6,11 @@
  * (no delay). Errors of the host come out as `Err`, saying what was tried and what may mend it.
  */
 
-import { type Code, Err, toErr } from "../err.ts";
+import { type Code, Err } from "../err.ts";
 import { type Address, formatDial, parseDial } from "../p9/dial.ts";
 import type { Transport } from "../p9/transport.ts";
 import { type WebSocketOptions, webSocketTransport } from "../p9/transport_ws.ts";
+import { hostError } from "./errors.ts";
 
 /** What bytes come out of: a Deno.Conn, or stdin. */
 export interface ByteSource {
@@ -257,30 +258,6 @@ export function childTransport(child: Deno.ChildProcess, remote: string): Transp
     reader.cancel().catch(() => {}); // the child may be gone
     writer.close().catch(() => {});
   });
-}
-
-/** Deno's errors of connections, by our codes. */
-const HOST_ERRORS: [new (...args: never[]) => Error, Code][] = [
-  [Deno.errors.ConnectionRefused, "ECONNREFUSED"],
-  [Deno.errors.ConnectionReset, "ECONNRESET"],
-  [Deno.errors.ConnectionAborted, "ECONNABORTED"],
-  [Deno.errors.NotConnected, "ENOTCONN"],
-  [Deno.errors.BrokenPipe, "EPIPE"],
-  [Deno.errors.AddrInUse, "EADDRINUSE"],
-  [Deno.errors.AddrNotAvailable, "EADDRNOTAVAIL"],
-  [Deno.errors.NetworkUnreachable, "ENETUNREACH"],
-  [Deno.errors.NotFound, "ENOENT"],
-  [Deno.errors.PermissionDenied, "EACCES"],
-  [Deno.errors.NotCapable, "EPERM"],
-  [Deno.errors.TimedOut, "ETIMEDOUT"],
-  [Deno.errors.Interrupted, "EINTR"],
-];
-
-/** An error of the host as an `Err`, its text kept. */
-function hostError(e: unknown): Err {
-  const known = HOST_ERRORS.find(([type]) => e instanceof type);
-  if (!known) return toErr(e);
-  return new Err(known[1], (e as Error).message.replace(/ \(os error \d+\)/, ""), { cause: e });
 }
 
 function dialError(address: Address, e: unknown): Err {
