@@ -8,6 +8,7 @@
 import type { Clock } from "../clock.ts";
 import { type Code, Err, ERRORS, toErr } from "../err.ts";
 import type { Transport } from "../p9/transport.ts";
+import type { PortRef } from "../ring/transport.ts";
 import type { StartReason } from "../plugin/plugin.ts";
 
 /** What a plugin's start needs to know; goes to it as it is. */
@@ -79,13 +80,28 @@ export interface Hosted {
 /** What the hosted side tells the kernel, apart from 9P. */
 export type FromPlugin =
   | { readonly t: "up" }
+  | { readonly t: "filtered"; readonly error?: string }
   | { readonly t: "fail"; readonly error: ErrorText }
   | { readonly t: "died"; readonly error: ErrorText }
   | { readonly t: "heap" }
   | { readonly t: "log"; readonly text: string }
   | { readonly t: "beat" }
   | { readonly t: "ask"; readonly url: string; readonly type: string }
+  | { readonly t: "granted"; readonly n: number; readonly ok: boolean }
   | { readonly t: "stopped" };
+
+/** What the kernel tells a plugin's isolate, apart from 9P and `stop` and `exit`. */
+export type ToPlugin =
+  | { readonly t: "lane"; readonly lane: number; readonly port: PortRef }
+  | { readonly t: "grant"; readonly lane: number; readonly fid: number; readonly n: number };
+
+/** A lane, as a program's isolate is told of it. */
+export interface LaneNews {
+  readonly lane: number;
+  readonly port: PortRef;
+  /** Offsets of its open files. */
+  readonly places: SharedArrayBuffer;
+}
 
 /** An error on its way between isolates. */
 export interface ErrorText {

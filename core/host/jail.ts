@@ -10,7 +10,8 @@
  */
 
 import { Err } from "../err.ts";
-import { filterProgram } from "./seccomp.ts";
+import { libcPath } from "./libc.ts";
+import { type FilterOptions, filterProgram } from "./seccomp.ts";
 
 /** Deno's permissions, as a manifest names them: all of a kind, or a list. */
 export type Permissions = Partial<Record<PermissionKind, boolean | readonly string[]>>;
@@ -44,6 +45,12 @@ export interface JailSpec {
   readonly script: string;
 }
 
+/** A filter for a program that has none from outside. */
+export interface OwnFilter extends FilterOptions {
+  /** The C library. FFI for this file is permitted until it is given up. */
+  readonly library: string;
+}
+
 /** A command line with its walls. */
 export interface Jail {
   readonly command: string;
@@ -51,17 +58,20 @@ export interface Jail {
   readonly env: Record<string, string>;
   /** For status: `deno permissions, bubblewrap, seccomp, memory cgroup 512 MiB`. */
   readonly walls: string;
+  /** The filter that the program has to put on by itself, before it does anything else; null when it has one. */
+  readonly filter: OwnFilter | null;
   /** Removes what was made for it. Called once the process has gone. */
   dispose(): void;
 }
 
 /** Builds the walls for one process. Throws EINVAL for a permission that is none. */
 export async function makeJail(spec: JailSpec): Promise<Jail> {
-  const flags = permissionFlags(spec.permissions), walls = ["deno permissions"];
+  const walls = ["deno permissions"];
   const v8 = `--v8-flags=--no-turboshaft-loop-unrolling,--max-old-space-size=${spec.heapMb}`;
   const deno = [Deno.execPath(), "run", "--quiet", "--no-prompt", "--no-npm", "--no-remote", "--no-config", v8];
-  let command = [...deno, ...flags, spec.script], filter = "";
-  if (await bubblewrapWorks()) {
+  const wrapped = await bubblewrapWorks(), own = wrapped ? null : ownFilter(spec.permissions);
+  let command = [...deno, ...permissionFlags(withLibrary(spec.permissions, own)), spec.script], filter = "";
+  if (wrapped) {
     filter = filterFile(spec.permissions);
     command = ["bwrap", ...bubbleArgs(spec), ...(filter ? ["--seccomp", "9"] : []), "--", ...command];
     walls.push("bubblewrap", ...(filter ? ["seccomp"] : []));
@@ -73,6 +83,7 @@ export async function makeJail(spec: JailSpec): Promise<Jail> {
     args: ["-c", SCRIPT, "ring9", cgroup, filter, ...command],
     env: environment(spec.permissions),
     walls: walls.join(", "),
+    filter: own,
     dispose: () => {
       if (filter) removeQuietly(filter);
       if (cgroup) removeQuietly(cgroup);
@@ -148,6 +159,25 @@ function filterFile({ net }: Permissions): string {
   } catch {
     return ""; // `walls` says that there is none
   }
+}
+
+/** The filter for a process that bubblewrap does not start; null where the C library is not found. */
+function ownFilter({ net, run }: Permissions): OwnFilter | null {
+  const library = libcPath();
+  if (!library) return null; // `walls` says that there is none
+  return {
+    library,
+    arch: Deno.build.arch,
+    exec: Array.isArray(run) ? run.length > 0 : Boolean(run),
+    network: Boolean(net),
+  };
+}
+
+/** The permissions with what the filter takes; a process that may have all of FFI has that anyway. */
+function withLibrary(permissions: Permissions, own: OwnFilter | null): Permissions {
+  if (!own || permissions.ffi === true) return permissions;
+  const paths = Array.isArray(permissions.ffi) ? permissions.ffi : [];
+  return { ...permissions, ffi: [own.library, ...paths] };
 }
 
 let cgroupCount = 0;

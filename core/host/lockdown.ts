@@ -1,7 +1,8 @@
 /**
  * Lockdown: takes from the calling thread, and from every thread it starts later, the power to harm the host.
  *
- * Layer: core/host; the warden (warden.ts) does this to the main thread. Three walls, each used where the host has it:
+ * Layer: core/host; the warden (warden.ts) does this to the main thread, and a plugin's process (process_main.ts) takes
+ * the filter where bubblewrap has not put it on. Three walls, each used where the host has it:
  * Landlock (no file, no TCP, no signal to others), a seccomp filter (no exec, socket, kill, ptrace, mount, ...), and
  * Deno's own permissions, all revoked. What is missing is reported, never hidden. There is no way back. Threads that
  * exist already (the kernel isolate) keep theirs.
@@ -10,10 +11,12 @@
  */
 
 import { errno, libc, whyNoLibc } from "./libc.ts";
-import { filterProgram } from "./seccomp.ts";
+import { type FilterOptions, filterProgram } from "./seccomp.ts";
 
 const PR_SET_NO_NEW_PRIVS = 38;
 const SECCOMP_SET_MODE_FILTER = 1n;
+/** All threads of the process, not the calling one alone. */
+const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 /** The same numbers on every architecture. */
 const SYS_LANDLOCK_CREATE_RULESET = 444n, SYS_LANDLOCK_RESTRICT_SELF = 446n;
 const SYS_SECCOMP: Record<string, bigint> = { x86_64: 317n, aarch64: 277n };
@@ -53,17 +56,33 @@ export function lockThread(): LockReport {
   if (calls) {
     attempt("no_new_privs", undefined, () => check(calls.prctl(PR_SET_NO_NEW_PRIVS, 1n, NULL, NULL, NULL)));
     landlock = attempt("Landlock", 0, () => restrictFiles(calls));
-    seccomp = attempt("seccomp filter", false, () => filterCalls(calls));
+    const options = { arch: Deno.build.arch, exec: false, network: false };
+    seccomp = attempt("seccomp filter", false, () => filterCalls(calls, options));
   }
   const permissions = attempt("revoking of Deno's permissions", false, revokePermissions);
   return { landlock, seccomp, permissions, missing };
 }
 
+/**
+ * Puts the filter on every thread of this process, for good. `library` is the C library, the one file that FFI has to
+ * be permitted for. Throws why it can not.
+ */
+export function filterProcess(library: string, options: FilterOptions): void {
+  const calls = openLibrary(library);
+  check(calls.prctl(PR_SET_NO_NEW_PRIVS, 1n, NULL, NULL, NULL));
+  filterCalls(calls, options, SECCOMP_FILTER_FLAG_TSYNC);
+}
+
 function openCalls() {
   if (!libc()) throw new Error(whyNoLibc());
+  return openLibrary("libc.so.6");
+}
+
+function openLibrary(library: string) {
   const parameters = ["u64", "u64", "u64", "u64"] as const;
-  return Deno.dlopen("libc.so.6", {
+  return Deno.dlopen(library, {
     prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+    memcpy: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
     syscall: { parameters, result: "i64" },
     syscallBuffer: { name: "syscall", parameters: ["u64", "buffer", "u64", "u64"], result: "i64" },
     syscallBuffer3: { name: "syscall", parameters: ["u64", "u64", "u64", "buffer"], result: "i64" },
@@ -93,14 +112,15 @@ function landlockAttr(version: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(BigUint64Array.from(words).buffer);
 }
 
-function filterCalls(calls: Calls): boolean {
-  const program = filterProgram({ arch: Deno.build.arch, exec: false, network: false });
+function filterCalls(calls: Calls, options: FilterOptions, flags = NULL): boolean {
+  const program = filterProgram(options);
   const fprog = new DataView(new ArrayBuffer(16)); // struct sock_fprog
   fprog.setUint16(0, program.length / 8, true);
-  fprog.setBigUint64(8, Deno.UnsafePointer.value(Deno.UnsafePointer.of(program)), true);
-  check(
-    calls.syscallBuffer3(SYS_SECCOMP[Deno.build.arch], SECCOMP_SET_MODE_FILTER, NULL, new Uint8Array(fprog.buffer)),
-  );
+  // Where the program lies, without UnsafePointer: that takes FFI for every file.
+  fprog.setBigUint64(8, calls.memcpy(program, program, NULL), true);
+  const buffer = new Uint8Array(fprog.buffer);
+  const other = check(calls.syscallBuffer3(SYS_SECCOMP[Deno.build.arch], SECCOMP_SET_MODE_FILTER, flags, buffer));
+  if (other !== 0) throw new Error(`thread ${other} has another filter`);
   return true;
 }
 

@@ -24,7 +24,7 @@ import {
   type Watch,
   within,
 } from "./hosted.ts";
-import { type Jail, makeJail, type Permissions } from "./jail.ts";
+import { type Jail, makeJail, type OwnFilter, type Permissions } from "./jail.ts";
 import type { ModuleServer } from "./modules.ts";
 import { pinThread } from "./threads.ts";
 
@@ -61,6 +61,8 @@ export interface ProcessHost {
 export interface ProcessBoot {
   readonly spec: PluginSpec;
   readonly names: Readonly<Record<string, string>>;
+  /** What it puts on by itself, and whether it may keep FFI for that file. */
+  readonly filter: OwnFilter & { keep: boolean } | null;
 }
 
 /** A plugin in a process. Made by `Warden.spawnProcess`. */
@@ -72,7 +74,8 @@ export class PluginProcess implements Hosted {
   /** Resolves when the plugin serves; rejects with why it does not. */
   readonly up: Promise<void>;
   pid = -1;
-  confinement = "";
+  /** Walls around it, as far as it is told that they stand. */
+  #walls = "";
 
   readonly #spec: ProcessSpec;
   readonly #host: ProcessHost;
@@ -104,6 +107,10 @@ export class PluginProcess implements Hosted {
     return String(this.pid);
   }
 
+  get confinement(): string {
+    return `${this.#walls}, heap ${this.#host.limits.heapMb} MiB`;
+  }
+
   beats(): number {
     return this.#stalled ? ++this.#beats : this.#beats;
   }
@@ -131,7 +138,7 @@ export class PluginProcess implements Hosted {
       readable: [`${modules.project}/core`],
       script: `${modules.project}/core/host/process_main.ts`,
     });
-    this.confinement = `${jail.walls}, heap ${limits.heapMb} MiB`;
+    this.#walls = jail.walls;
     try {
       const child = this.#spawn(jail);
       const unwatch = watch.add(() => this.beats(), limits.hangMs, () => {
@@ -141,17 +148,24 @@ export class PluginProcess implements Hosted {
         this.#up.reject(new Err("ETIMEDOUT", `${spec.name}: it did not start in ${limits.startMs} ms`));
       }, () => {});
       this.up.catch(() => this.#end("crashed", "it did not start"));
-      const { name, module, options, reason, hostowner, sysname } = spec;
-      this.#send(
-        { spec: { name, module, options, reason, hostowner, sysname }, names: modules.names } satisfies ProcessBoot,
-      )
-        .catch(() => {}); // a broken pipe: it has died, which its status tells
+      this.#send(this.#boot(jail)).catch(() => {}); // a broken pipe: it has died, which its status tells
       const [status] = await Promise.all([child.status, this.#receive(child, folder), this.#listen(child)]);
       unwatch();
       this.#finish(this.#why ?? this.#verdict(status));
     } finally {
       jail.dispose();
     }
+  }
+
+  /** What it is told first. */
+  #boot({ filter }: Jail): ProcessBoot {
+    const { name, module, options, reason, hostowner, sysname, permissions: { ffi } } = this.#spec;
+    const keep = filter !== null && (ffi === true || (Array.isArray(ffi) && ffi.includes(filter.library)));
+    return {
+      spec: { name, module, options, reason, hostowner, sysname },
+      names: this.#host.modules.names,
+      filter: filter && { ...filter, keep },
+    };
   }
 
   #spawn(jail: Jail): Deno.ChildProcess {
@@ -230,7 +244,8 @@ export class PluginProcess implements Hosted {
       const url = String(message.url), type = String(message.type), { module } = this.#spec;
       const answer = this.#host.modules.serve({ url, type, module, folder });
       this.#send(answer).catch(() => {}); // as above
-    } else if (message?.t === "up") this.#up.resolve();
+    } else if (message?.t === "filtered") this.#filtered(message.error);
+    else if (message?.t === "up") this.#up.resolve();
     else if (message?.t === "log") this.#spec.log(clip(message.text));
     else if (message?.t === "died") this.#why ??= { reason: "crashed", text: clip(message.error?.text) };
     else if (message?.t === "fail") {
@@ -240,6 +255,12 @@ export class PluginProcess implements Hosted {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
       this.#stopped.resolve();
     }
+  }
+
+  /** It has put on its filter, before any code of the plugin's was there; or could not. */
+  #filtered(error: string | undefined): void {
+    if (error === undefined) this.#walls += ", seccomp";
+    else this.#spec.log(`no seccomp filter: ${clip(error)}`);
   }
 
   /** Standard error: lines for the log, and the last words. */

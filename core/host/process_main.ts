@@ -3,7 +3,8 @@
  * tree over standard input and output.
  *
  * Layer: core/host, on the confined side; process.ts is the other end. Its permissions are those of the plugin's
- * manifest, given by flags. Until the plugin serves, standard input is read synchronously: that is how modules are
+ * manifest, given by flags. Where bubblewrap has put no filter on it, it does that itself first, by FFI, which it then
+ * gives up. Until the plugin serves, standard input is read synchronously: that is how modules are
  * asked for. After that no module can be asked for, so a plugin imports what it needs before start() has answered.
  */
 
@@ -12,6 +13,7 @@ import { transportPair } from "../p9/transport_pair.ts";
 import type { Transport } from "../p9/transport.ts";
 import { controlFrame, DATA, Deframer, FRAME_HEADER, type Piece, putHeader } from "./frames.ts";
 import { BEAT_MS, errorText, type FromPlugin } from "./hosted.ts";
+import { filterProcess } from "./lockdown.ts";
 import { hookModules, type Served } from "./module_hooks.ts";
 import { type Running, runPlugin } from "./plugin_run.ts";
 import type { ProcessBoot } from "./process.ts";
@@ -89,7 +91,19 @@ function die(thrown: unknown, word: "fail" | "died"): never {
   Deno.exit(1);
 }
 
-const { spec, names } = nextControl() as ProcessBoot;
+/** Puts the filter on, and gives up what that took. No code of the plugin's is here yet. */
+function putOn(filter: NonNullable<ProcessBoot["filter"]>): void {
+  try {
+    filterProcess(filter.library, filter);
+    tell({ t: "filtered" });
+  } catch (e) {
+    tell({ t: "filtered", error: (e as Error).message });
+  }
+  if (!filter.keep) Deno.permissions.revokeSync({ name: "ffi", path: filter.library });
+}
+
+const { spec, names, filter } = nextControl() as ProcessBoot;
+if (filter) putOn(filter);
 hookModules({ names, builtins: null, ask });
 redirectConsole();
 globalThis.addEventListener("unhandledrejection", (e) => die(e.reason, "died"));

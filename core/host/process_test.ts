@@ -105,11 +105,43 @@ Deno.test("a process without permissions reaches nothing", async () => {
   await node.kill(p);
 });
 
-Deno.test("without bubblewrap the permissions hold alone, and status says so", async () => {
+/** What the system says of the filters on a process's threads. */
+function filters(pid: number): Set<string> {
+  const threads = [...Deno.readDirSync(`/proc/${pid}/task`)];
+  return new Set(threads.map(({ name }) => {
+    const status = Deno.readTextFileSync(`/proc/${pid}/task/${name}/status`);
+    return /^Seccomp:\t\d$/m.exec(status)![0] + /^NoNewPrivs:\t\d$/m.exec(status)![0];
+  }));
+}
+
+Deno.test("without bubblewrap the permissions hold, the process puts on its filter, and status says so", async () => {
   const bare = new TestNode(["-A"], { PATH: "/nonexistent" });
+  const filtered = new Set(["Seccomp:\t2NoNewPrivs:\t1"]);
   const p = await bare.process({ module: plugins.attempting(ATTEMPTS) });
-  assert.doesNotMatch((await bare.info(p)).confinement, /bubblewrap/);
+  const { confinement, pid } = await bare.info(p);
+  assert.match(confinement, /^deno permissions.*, seccomp, heap 128 MiB$/);
+  assert.doesNotMatch(confinement, /bubblewrap/);
+  assert.deepEqual(filters(pid), filtered);
   assert.deepEqual(await bare.reached(p, ATTEMPTS), []);
+
+  const out = JSON.stringify(`${plugins.folder}/data/out`);
+  const tries = {
+    ...ATTEMPTS,
+    "write there": `Deno.writeTextFileSync(${out}, "x") ?? "written"`,
+    "chmod": `Deno.chmodSync(${out}, 0o755) ?? "changed"`,
+    "run env": `new Deno.Command("/usr/bin/env", { clearEnv: true }).outputSync().code`,
+    "a library": `Object.keys(Deno.dlopen("/usr/lib/x86_64-linux-gnu/libm.so.6", {})).length`,
+  };
+  const may = { write: [`${plugins.folder}/data`], run: ["/usr/bin/env"], net: ["127.0.0.1:0"] };
+  const q = await bare.process({ module: plugins.attempting(tries), permissions: may });
+  assert.deepEqual(await bare.reached(q, tries), ["write there", "run env"]);
+  assert.deepEqual(filters((await bare.info(q)).pid), filtered);
+  const ffi = ["/usr/lib/x86_64-linux-gnu/libm.so.6"];
+  const r = await bare.process({ module: plugins.attempting(tries), permissions: { ffi } });
+  assert.deepEqual(await bare.reached(r, tries), Deno.build.arch === "x86_64" ? ["a library"] : []);
+  const s = await bare.process({ module: plugins.attempting(tries), permissions: { ffi: true } });
+  assert.ok((await bare.reached(s, tries)).includes("ffi"));
+  assert.deepEqual(filters((await bare.info(s)).pid), filtered);
   await bare.end();
 });
 
