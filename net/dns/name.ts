@@ -84,6 +84,11 @@ export function parseName(text: string): Uint8Array[] | undefined {
   return labels.map((label) => Uint8Array.from(label));
 }
 
+/** The one way to write a name: escapes only where they are needed, no dot at the end; undefined when it is none. */
+export function normalName(text: string): string | undefined {
+  return parseName(text)?.map((label) => labelText(label, 0, label.length)).join(".");
+}
+
 /** Names as they are compared: lower case, no dot at the end. */
 export function canonicalName(text: string): string {
   return (text.endsWith(".") && !text.endsWith("\\.") ? text.slice(0, -1) : text).replace(
