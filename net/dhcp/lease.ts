@@ -7,8 +7,9 @@
  * See RFC 2132; RFC 3442 (classless routes); RFC 3397 (domain search).
  */
 
-import { isMulticast4 } from "../addr.ts";
+import { formatIpv4, isMulticast4 } from "../addr.ts";
 import { decodeName } from "../dns/name.ts";
+import { formatEntry } from "../ndb.ts";
 import { get32 } from "../wire/packet.ts";
 import { DHCP_OPTION, type DhcpMessage } from "./message.ts";
 
@@ -69,6 +70,21 @@ export function leaseOf(message: DhcpMessage, startMs: number, inform = false): 
     startMs,
     ...times(message, startMs, inform ? FOREVER : seconds! >>> 0),
   };
+}
+
+/** A lease as the entry of `/net/ndb` that Plan 9's ipconfig makes of it. `sys`: the host's name, if it has one of its own. */
+export function ndbOfLease(lease: Lease, sys = lease.hostname): string {
+  const all = (attr: string, list: number[]) => list.map((each) => [attr, formatIpv4(each)] as const);
+  const gateway = lease.routes.find((route) => route.bits === 0)?.gateway;
+  const mask = formatIpv4(lease.bits === 0 ? 0 : -1 << 32 - lease.bits);
+  return formatEntry([
+    [["ip", formatIpv4(lease.address)], ["ipmask", mask], ...all("ipgw", gateway ? [gateway] : [])],
+    sys ? [["sys", sys], ...(lease.domain ? [["dom", `${sys}.${lease.domain}`] as const] : [])] : [],
+    [...(lease.domain ? [lease.domain] : []), ...lease.search.filter((each) => each !== lease.domain)]
+      .map((domain) => ["dnsdomain", domain] as const),
+    all("dns", lease.dns),
+    all("ntp", lease.ntp),
+  ]);
 }
 
 function times(message: DhcpMessage, startMs: number, seconds: number): Pick<Lease, "t1Ms" | "t2Ms" | "endMs"> {

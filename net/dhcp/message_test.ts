@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { parseIpv4 } from "../addr.ts";
-import { hex, Random } from "../wire/wire_fixture.ts";
-import { abuse, refusesCuts } from "../wire/wire_fixture.ts";
-import { classlessRoutes, leaseOf } from "./lease.ts";
+import { Ndb } from "../ndb.ts";
+import { abuse, hex, Random, refusesCuts } from "../wire/wire_fixture.ts";
+import { classlessRoutes, leaseOf, ndbOfLease } from "./lease.ts";
 import { DHCP_OPTION, DHCP_TYPE, type DhcpFields, DhcpMessage, encodeDhcp, long } from "./message.ts";
 
 const MAC = hex("02 00 00 00 00 01");
@@ -109,6 +109,24 @@ Deno.test("a lease is what the options say", () => {
     t2Ms: 201_000,
     endMs: 3_601_000,
   });
+});
+
+Deno.test("a lease goes into the network database as ipconfig writes it", () => {
+  const options: DhcpFields["options"] = [
+    [DHCP_OPTION.mask, long(ip("255.255.255.0"))],
+    [DHCP_OPTION.router, hex("0a000001")],
+    [DHCP_OPTION.dns, hex("0a000001 08080808")],
+    [DHCP_OPTION.domain, hex("6c616e")],
+    [DHCP_OPTION.domainSearch, hex("03 6c616e 00 01 62 00")],
+  ];
+  const text = ndbOfLease(leaseOf(ack([...NEEDED, ...options]), 0)!, "node");
+  assert.equal(
+    text,
+    "ip=10.0.0.7 ipmask=255.255.255.0 ipgw=10.0.0.1\n\tsys=node dom=node.lan\n\tdnsdomain=lan dnsdomain=b\n" +
+      "\tdns=10.0.0.1 dns=8.8.8.8\n",
+  );
+  assert.deepEqual(new Ndb(text).values("sys", "node", "dns"), ["10.0.0.1", "8.8.8.8"]);
+  assert.equal(ndbOfLease(leaseOf(ack([...NEEDED]), 0)!), "ip=10.0.0.7 ipmask=255.0.0.0\n");
 });
 
 Deno.test("classless routes take the routers' place; bits behind a prefix are cleared", () => {

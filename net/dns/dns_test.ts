@@ -4,7 +4,7 @@ import { hex, Random } from "../wire/wire_fixture.ts";
 import { DnsCache } from "./cache.ts";
 import { decodeMessage } from "./decode.ts";
 import { encodeMessage } from "./encode.ts";
-import { formatAttributes, formatRecord, parseDnsQuery } from "./format.ts";
+import { dnsErr, formatAttributes, formatRecord, parseDnsQuery } from "./format.ts";
 import { canonicalName, decodeName, normalName, parseName, reverseName } from "./name.ts";
 import { DNS_TYPE, type DnsRecord, makeMessage, type RData } from "./record.ts";
 
@@ -186,6 +186,12 @@ Deno.test("query lines of the dns file", () => {
   for (const bad of ["", " ", "!", "a b c", "a toString", "a type99999", "a..b ip"]) {
     assert.equal(typeof parseDnsQuery(bad), "string", bad);
   }
+});
+
+Deno.test("a lookup that fails is an error with its code and the name", () => {
+  const error = dnsErr("nxdomain", "a.b");
+  assert.deepEqual([error.code, error.message], ["ENOENT", "dns: a.b: name does not exist"]);
+  assert.equal(dnsErr("timeout", "a.b").code, "ETIMEDOUT");
 });
 
 Deno.test("the cache tells what is left of a TTL, and forgets in time", () => {

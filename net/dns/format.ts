@@ -33,6 +33,24 @@ const TYPES: Record<string, number> = {
 const NAMES = new Map<number, string>();
 for (const [name, type] of Object.entries(TYPES)) if (!NAMES.has(type)) NAMES.set(type, name);
 
+/** What a lookup that found nothing is as an error; the words for a person are Plan 9's where it has some. */
+const FAILURES: Record<Exclude<DnsStatus, "ok">, readonly [Code, string]> = {
+  nxdomain: ["ENOENT", "name does not exist"],
+  nodata: ["ENOENT", "resource does not exist"],
+  badname: ["EINVAL", "not a domain name"],
+  timeout: ["ETIMEDOUT", "no server answered"],
+  failed: ["EIO", "server failure"],
+  busy: ["EAGAIN", "too many questions at once"],
+  noserver: ["EHOSTUNREACH", "no server is known (try: dns=ADDRESS in /net/ndb)"],
+  cancelled: ["EINTR", "interrupted"],
+};
+
+/** The error of a lookup of `name` that did not end well. */
+export function dnsErr(status: Exclude<DnsStatus, "ok">, name: string): Err {
+  const [code, words] = FAILURES[status];
+  return new Err(code, `dns: ${name}: ${words}`);
+}
+
 /** What was written to the file. */
 export interface DnsQuery {
   /** To be looked up; for `ptr` of an address, its reverse name with a dot at the end. */
