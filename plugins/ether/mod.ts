@@ -53,7 +53,7 @@ export default definePlugin({
     });
     ctx.defer(() => dropNics(queues, ctx.name, keeper));
     setImpairment(nics, impair);
-    return tree(etherDir(ctx, nics), ctx);
+    return tree({ [ctx.name]: etherDir(ctx, nics) }, ctx); // as #l of Plan 9: made to be bound after others at /net
   },
 });
 

@@ -46,17 +46,17 @@ async function pair(): Promise<{ kernel: Kernel; a: Running; b: Running } & Asyn
 
 /** A conversation after its ctl commands: its open ctl and data files. */
 async function converse(
-  { files }: Running,
+  { files, dev }: Running,
   ...commands: string[]
 ): Promise<{ ctl: OpenFile; data: OpenFile; dir: string }> {
-  const ctl = await files.open("clone", ORDWR), dir = (await ctl.read()).trim();
+  const ctl = await files.open(`${dev.name}/clone`, ORDWR), dir = (await ctl.read()).trim();
   for (const command of commands) await ctl.write(command);
-  return { ctl, data: await files.open(`${dir}/data`, ORDWR), dir };
+  return { ctl, data: await files.open(`${dev.name}/${dir}/data`, ORDWR), dir };
 }
 
 Deno.test("ether: a frame written at one interface is read at the other, by each conversation of its type", async () => {
   await using net = await pair();
-  assert.equal(await net.a.files.read("addr"), A);
+  assert.equal(await net.a.files.read("ether0/addr"), A);
   const ip = await converse(net.b, "connect 0x800"), ip2 = await converse(net.b, "connect 2048");
   const all = await converse(net.b, "connect -1"), arp = await converse(net.b, "connect 0x806", "nonblocking");
   const out = await converse(net.a);
@@ -68,8 +68,8 @@ Deno.test("ether: a frame written at one interface is read at the other, by each
   assert.equal(textOf(await ip2.data.readBytes()), "hello");
   assert.equal(textOf(await all.data.readBytes(19)), "hello", "a short read takes what fits of one frame");
   await assert.rejects(arp.data.readBytes(), { code: "EAGAIN" });
-  assert.equal(await net.b.files.read(`${ip.dir}/type`), "2048\n");
-  assert.match(await net.b.files.read("stats"), /^driver: switch\nin: 1\n[^]*addr: 020000000002\n$/);
+  assert.equal(await net.b.files.read(`ether1/${ip.dir}/type`), "2048\n");
+  assert.match(await net.b.files.read("ether1/stats"), /^driver: switch\nin: 1\n[^]*addr: 020000000002\n$/);
 });
 
 Deno.test("ether: a read waits, takes one frame, and is flushed without losing any", async () => {
@@ -100,7 +100,7 @@ Deno.test("ether: frames for others are for the promiscuous, those for groups fo
   assert.deepEqual(await take(prom.data, 4), ["other", "group", "all", "you"]);
   assert.deepEqual(await take(plain.data, 2), ["all", "you"]);
   assert.deepEqual(await take(group.data, 3), ["group", "all", "you"]);
-  assert.match(await net.b.files.read("stats"), /prom: 1\n/);
+  assert.match(await net.b.files.read("ether1/stats"), /prom: 1\n/);
   await assert.rejects(group.ctl.write("addmulti 020000000001"), { code: "EINVAL" });
   await group.ctl.write("remmulti 01005e000001");
 });
@@ -169,7 +169,7 @@ Deno.test("ether: in batch mode a read and a write carry many frames, with what 
   assert.equal(info.headerBytes, 54);
   const sent = Uint8Array.from([...record(bytes, heads), ...record(plain, Array(10).fill(0))]);
   await out.data.writeBytes(sent);
-  while ((await net.b.files.stat(`${inn.dir}/data`)).length < sent.length) {
+  while ((await net.b.files.stat(`ether1/${inn.dir}/data`)).length < sent.length) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   assert.deepEqual(await inn.data.readBytes(16384), sent);
@@ -184,9 +184,11 @@ Deno.test("ether: a reader that lags loses frames, and they are counted", async 
   const slow = await converse(net.b, "connect -1"), out = await converse(net.a);
   const big = frame(B, A, 0x88b5, "x".repeat(1480));
   for (let i = 0; i < 3000; i++) await out.data.writeBytes(big);
-  while (!/in: 3000\n/.test(await net.b.files.read("stats"))) await new Promise((resolve) => setTimeout(resolve, 1));
-  const lost = Number(/soft overflows: (\d+)/.exec(await net.b.files.read("stats"))![1]);
-  const queued = (await net.b.files.stat(`${slow.dir}/data`)).length / big.length;
+  while (!/in: 3000\n/.test(await net.b.files.read("ether1/stats"))) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  const lost = Number(/soft overflows: (\d+)/.exec(await net.b.files.read("ether1/stats"))![1]);
+  const queued = (await net.b.files.stat(`ether1/${slow.dir}/data`)).length / big.length;
   assert(lost > 0);
   assert.equal(lost + queued, 3000);
 });
@@ -196,7 +198,7 @@ interop(
   { needs: [program("tcpdump")] },
   async () => {
     await using net = await pair();
-    const snoop = await net.a.files.open("snoop", OREAD), trace = await net.a.files.open("trace", OREAD);
+    const snoop = await net.a.files.open("ether0/snoop", OREAD), trace = await net.a.files.open("ether0/trace", OREAD);
     const head = await snoop.readBytes();
     assert.equal(head.length, 24);
     const out = await converse(net.a);
@@ -225,29 +227,29 @@ interop(
 Deno.test("ether: ctl impairs, by seed, and reads back; wrong words change nothing", async () => {
   await using net = await pair();
   const { files } = net.a;
-  await files.write("ctl", "impair loss 50% seed 9");
-  assert.equal(await files.read("ctl"), "impair loss 50% seed 9 both\n");
-  await assert.rejects(files.write("ctl", "impair loss lots"), { code: "EINVAL" });
+  await files.write("ether0/ctl", "impair loss 50% seed 9");
+  assert.equal(await files.read("ether0/ctl"), "impair loss 50% seed 9 both\n");
+  await assert.rejects(files.write("ether0/ctl", "impair loss lots"), { code: "EINVAL" });
   const out = await converse(net.a), inn = await converse(net.b, "connect -1", "nonblocking");
   for (let i = 0; i < 200; i++) await out.data.writeBytes(frame(B, A, 0x88b5, String(i)));
-  const lost = Number(/lost: (\d+)/.exec(await files.read("ifstats"))![1]);
+  const lost = Number(/lost: (\d+)/.exec(await files.read("ether0/ifstats"))![1]);
   assert(lost > 60 && lost < 140, `${lost} of 200`);
-  await files.write("ctl", "impair off");
-  assert.equal(await files.read("ctl"), "impair off\n");
+  await files.write("ether0/ctl", "impair off");
+  assert.equal(await files.read("ether0/ctl"), "impair off\n");
   await inn.ctl.close();
 });
 
 Deno.test("ether: frames are the hostowner's, and nonsense is refused", async () => {
   await using net = await pair();
-  await assert.rejects(net.a.files.as("rob").open("clone", ORDWR), { code: "EACCES" });
-  await assert.rejects(net.a.files.as("rob").open("snoop", OREAD), { code: "EACCES" });
-  await assert.rejects(net.a.files.as("rob").write("ctl", "impair off"), { code: "EACCES" });
-  assert.equal(await net.a.files.as("rob").read("addr"), A);
+  await assert.rejects(net.a.files.as("rob").open("ether0/clone", ORDWR), { code: "EACCES" });
+  await assert.rejects(net.a.files.as("rob").open("ether0/snoop", OREAD), { code: "EACCES" });
+  await assert.rejects(net.a.files.as("rob").write("ether0/ctl", "impair off"), { code: "EACCES" });
+  assert.equal(await net.a.files.as("rob").read("ether0/addr"), A);
   const out = await converse(net.a);
   await assert.rejects(out.data.writeBytes(new Uint8Array(13)), { code: "EINVAL" });
   await assert.rejects(out.data.writeBytes(new Uint8Array(1515)), { code: "EMSGSIZE" });
   await assert.rejects(out.ctl.write("connect 70000"), { code: "EINVAL" });
-  await assert.rejects(net.a.files.write("ctl", "spin 10"), { code: "EOPNOTSUPP" });
+  await assert.rejects(net.a.files.write("ether0/ctl", "spin 10"), { code: "EOPNOTSUPP" });
   for (const device of ["", "tap", "loopback x", "constructor y", "switch a b"]) {
     await assert.rejects(load(newKernel(), "ether9", { device }), { code: "EINVAL" }, device);
   }
@@ -273,8 +275,8 @@ netTest(
     const ping = new Deno.Command("ping", { args: ["-c", "1", "-W", "1", "10.99.0.2"], stdout: "null" }).spawn();
     const asked = await arp.data.readBytes();
     assert.deepEqual([...asked.subarray(38, 42)], [10, 99, 0, 2], "Linux asks who has it");
-    await running.files.write("ctl", "spin 0");
-    assert.match(await running.files.read("stats"), /^driver: tap\n[^]*feat: csum gso\n/);
+    await running.files.write("ether0/ctl", "spin 0");
+    assert.match(await running.files.read("ether0/stats"), /^driver: tap\n[^]*feat: csum gso\n/);
     await ping.status;
   },
 );
