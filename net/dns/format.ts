@@ -7,9 +7,11 @@
  * See ndb(8), "Dns" of Plan 9, for the format; `ndb/dnsquery` prints it as it is.
  */
 
+import { type Code, Err } from "../../core/err.ts";
 import { formatIp, isIpv4, parseIp } from "../addr.ts";
 import { normalName, reverseName } from "./name.ts";
 import { DNS_TYPE, type DnsRecord } from "./record.ts";
+import type { DnsStatus } from "./resolver.ts";
 
 /** Types by Plan 9's names. */
 const TYPES: Record<string, number> = {
