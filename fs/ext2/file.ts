@@ -188,11 +188,13 @@ function setSize(vol: Volume, inode: Inode, size: number): void {
   inode.size = size;
 }
 
-/** Sets the times of a change: ctime, and mtime where the content changed. */
+/** Sets the times of a change: ctime, and where the content changed mtime and the version. */
 export function stamp(vol: Volume, inode: Inode, content: boolean): void {
   const { sec, nsec } = timeNow(vol);
   inode.setTime(CTIME, sec, nsec);
-  if (content) inode.setTime(MTIME, sec, nsec);
+  if (!content) return;
+  inode.setTime(MTIME, sec, nsec);
+  if (vol.countsVersions) inode.version++;
 }
 
 /** The volume's clock as seconds and nanoseconds. */

@@ -100,6 +100,14 @@ export class Inode {
     this.view.setUint32(IN.generation, value, true);
   }
 
+  /** Counts changes of the content; Linux's word for it, which other systems use for other things. */
+  get version(): number {
+    return this.view.getUint32(IN.version, true);
+  }
+  set version(value: number) {
+    this.view.setUint32(IN.version, value, true);
+  }
+
   /** Bytes. The high half is a size only in a regular file: elsewhere old volumes keep other things there. */
   get size(): number {
     const low = this.view.getUint32(IN.sizeLo, true);

@@ -187,6 +187,7 @@ export const IN = {
   links: 26,
   blocksLo: 28,
   flags: 32,
+  version: 36,
   block: 40,
   generation: 100,
   fileAclLo: 104,

@@ -103,6 +103,7 @@ export class Volume {
   readonly padded: Uint8Array;
   /** Writes all changes to the disk; set by commit.ts's owner. */
   commit: () => Promise<void> | undefined = () => undefined;
+  readonly #ofLinux: boolean;
   readonly #inodeLimit: number;
   readonly #inodesPerBlock: number;
 
@@ -113,6 +114,7 @@ export class Volume {
     this.readOnly = readOnly;
     this.now = options.now;
     this.resumed = options.resumed ?? false;
+    this.#ofLinux = sb.view.getUint32(SB.creatorOs, true) === 0;
     this.cache = new BlockCache(port, {
       blockSize: sb.blockSize,
       blocksCount: sb.blocksCount,
@@ -128,6 +130,11 @@ export class Volume {
     this.inodeHints = new Int32Array(sb.groupsCount);
     this.blockHints = new Int32Array(sb.groupsCount);
     this.blockEnds = new Int32Array(sb.groupsCount);
+  }
+
+  /** Whether a word of the inode counts changes of its content: on volumes of Linux. */
+  get countsVersions(): boolean {
+    return this.#ofLinux;
   }
 
   get blockSize(): number {

@@ -5,7 +5,7 @@
  * are those that are not backed up (`chattr +d`). For exclusive use ext2 has no flag: it is an extended attribute.
  *
  * A qid's path is the inode's number, its generation (so that the next file in that inode is another one), and which
- * volume it is; its version comes of the time of the last change.
+ * volume it is; its version is the count of changes of the content that the inode keeps.
  */
 
 import {
@@ -24,7 +24,6 @@ import {
 import { plan9Mode, S_IFBLK, S_IFCHR, S_IFLNK, S_IFMT } from "../../core/p9/mode.ts";
 import { statOf, targetOf } from "../../fs/ext2/attr.ts";
 import type { Inode, Volume } from "../../fs/ext2/fs.ts";
-import { CTIME } from "../../fs/ext2/inode.ts";
 import { FL_APPEND, FL_NODUMP, FL_USER_SETTABLE, S_IFDIR } from "../../fs/ext2/layout.ts";
 import { listXattrs } from "../../fs/ext2/xattr.ts";
 import type { Users } from "./users.ts";
@@ -41,18 +40,12 @@ export function qidOf(inode: Inode, volume: number): Qid {
   const type = inode.mode & S_IFMT, { flags } = inode;
   const bits = (type === S_IFDIR ? QTDIR : type === S_IFLNK ? QTSYMLINK : 0) |
     (flags & FL_APPEND ? QTAPPEND : 0) | (flags & FL_NODUMP ? QTTMP : 0);
-  return { type: bits, vers: versionOf(inode), path: pathOf(inode, volume) };
+  return { type: bits, vers: inode.version, path: pathOf(inode, volume) };
 }
 
 /** Tells files apart for good, also those that had one inode after another. */
 export function pathOf(inode: Inode, volume: number): number {
   return (volume * GENERATIONS + (inode.generation & (GENERATIONS - 1))) * 2 ** 32 + inode.ino;
-}
-
-/** Changes with each change of the file, as the time of change does; the size helps inodes without nanoseconds. */
-function versionOf(inode: Inode): number {
-  const hash = Math.imul(inode.seconds(CTIME) | 0, 0x9e3779b1) ^ Math.imul(inode.nanoseconds(CTIME), 0x85ebca6b);
-  return (hash ^ Math.imul(inode.size | 0, 0xc2b2ae35)) >>> 0;
 }
 
 /** Plan 9's word for the mode. Throws Miss. */
