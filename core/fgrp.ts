@@ -24,12 +24,14 @@ export class OpenFile {
   /** The name by which it was opened, absolute. */
   readonly path: string;
   readonly mode: number;
-  offset = 0;
   /** Where a listing goes on. */
   cookie: U64 = 0;
   /** Removes the file when it is closed: ORCLOSE. */
   readonly #removes: boolean;
   #users = 1;
+  /** Where it stands: in memory that a program may share, at `#place`. */
+  #places: Float64Array = new Float64Array(1);
+  #place = 0;
 
   /** Takes `chan` over. */
   constructor(files: Export, chan: NsChan, path: string, removes = false) {
@@ -38,6 +40,27 @@ export class OpenFile {
     this.path = path;
     this.mode = chan.mode;
     this.#removes = removes;
+  }
+
+  /** Where the next read or write without an offset goes. */
+  get offset(): number {
+    return this.#places[this.#place];
+  }
+
+  set offset(offset: number) {
+    this.#places[this.#place] = offset;
+  }
+
+  /** Keeps the offset in this memory from now on. */
+  placeAt(places: Float64Array, place: number): void {
+    places[place] = this.offset;
+    this.#places = places;
+    this.#place = place;
+  }
+
+  /** Whether nobody holds it any more. */
+  get closed(): boolean {
+    return this.#users <= 0;
   }
 
   hold(): this {
@@ -94,6 +117,11 @@ export class Fgrp {
     const file = this.#files.get(fd);
     if (!file) throw new Err("EBADF", `file descriptor ${fd} is not open`);
     return file;
+  }
+
+  /** The file of that number, if there is one. */
+  find(fd: number): OpenFile | undefined {
+    return this.#files.get(fd);
   }
 
   entries(): [number, OpenFile][] {

@@ -19,6 +19,8 @@ export interface SpawnProgram {
   fds?: Sharing | number[];
   /** Files of this program that it has under other numbers: `[[5, 1]]` makes this one's 5 its 1. */
   redirect?: [number, number][];
+  /** The CPU to pin it on. */
+  cpu?: number;
 }
 
 /** The calls that block. */

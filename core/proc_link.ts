@@ -11,7 +11,8 @@
 import { type Code, Err, ERRORS } from "./err.ts";
 import type { Dir } from "./p9/types.ts";
 import { type AsyncSys, type Sys, TEXT_CALLS } from "./proc_calls.ts";
-import { CALL, CALL_BYTES, FAILED, type Head, HERE, NOTICE, READ, textOf, Wire, WRITE } from "./proc_wire.ts";
+import { LaneClient } from "./proc_lane.ts";
+import { CALL, CALL_BYTES, FAILED, type Head, HERE, NOTICE, OK, READ, textOf, Wire, WRITE } from "./proc_wire.ts";
 import type { Doorbell } from "./ring/doorbell.ts";
 import type { Consumer, Producer } from "./ring/spsc.ts";
 
@@ -25,6 +26,23 @@ export interface LinkEnds {
   readonly in: Consumer;
   readonly out: Producer;
   readonly doorbell: Doorbell;
+}
+
+/** A lane, and where the files on it stand. */
+export interface Lane {
+  readonly ends: LinkEnds;
+  readonly places: Float64Array;
+}
+
+/** Finds a lane that the kernel has told of; undefined when it is not there. */
+export type LaneFinder = (lane: number) => Lane | undefined;
+
+/** Where reads and writes of an open file go. */
+interface Direct {
+  readonly client: LaneClient;
+  readonly fid: number;
+  readonly places: Float64Array;
+  readonly place: number;
 }
 
 /** What a call is: its head, data and text. */
@@ -53,11 +71,21 @@ export class ProcLink {
   #pumping = false;
   /** Notes that came during a blocking call. */
   #notes: string[] = [];
+  /** Notes so far: the kernel interrupts a call that was made before it knew of them all. */
+  #seen = 0;
+  /** Lanes by their number, and the open files that have one. */
+  readonly #lanes = new Map<number, Pick<Direct, "client" | "places">>();
+  readonly #direct = new Map<number, Direct>();
+  readonly #laneOf: LaneFinder;
   /** Used for every blocking read and write. */
   readonly #head: Head = { kind: 0, fd: 0, count: 0, value: 0 };
 
-  /** `onNote` is called with each note, between calls or when one is interrupted. */
-  constructor(ends: LinkEnds, onNote: (note: string) => void) {
+  /**
+   * `onNote` is called with each note, between calls or when one is interrupted; `laneOf` finds a lane by its number,
+   * without it all goes through the kernel.
+   */
+  constructor(ends: LinkEnds, onNote: (note: string) => void, laneOf: LaneFinder = () => undefined) {
+    this.#laneOf = laneOf;
     this.#wire = new Wire(ends.in, ends.out);
     this.#bell = ends.doorbell;
     this.#onNote = onNote;
@@ -67,6 +95,7 @@ export class ProcLink {
 
   /** A call by name that is answered by text, blocking. */
   call(name: string, args: readonly unknown[]): unknown {
+    this.#forget(name, args);
     const id = this.#send(textCall(name, args));
     this.#await(id);
     return this.#result(NONE);
@@ -74,7 +103,14 @@ export class ProcLink {
 
   /** The same, answered by a promise. */
   callLater(name: string, args: readonly unknown[]): Promise<unknown> {
+    this.#forget(name, args);
     return this.#later(textCall(name, args), NONE);
+  }
+
+  /** A number that gets another file goes through the kernel again. */
+  #forget(name: string, args: readonly unknown[]): void {
+    if (name === "close") this.#direct.delete(args[0] as number);
+    else if (name === "dup") this.#direct.delete(args[1] as number);
   }
 
   /** Notes come in from now on, also while no call is under way. */
@@ -107,21 +143,60 @@ export class ProcLink {
 
   /** A read or write that blocks. */
   #transfer(kind: number, fd: number, bytes: Uint8Array | string, offset: number): number {
-    const head = this.#head, data = typeof bytes === "string" ? encoder.encode(bytes) : bytes;
+    const data = typeof bytes === "string" ? encoder.encode(bytes) : bytes, direct = this.#direct.get(fd);
+    return (direct && this.#transferDirect(direct, kind, fd, data, offset)) ??
+      this.#transferAsked(kind, fd, data, offset);
+  }
+
+  /** Past the kernel; undefined when that is no way any more. */
+  #transferDirect(direct: Direct, kind: number, fd: number, data: Uint8Array, offset: number): number | undefined {
+    const { client, fid, places, place } = direct, at = offset === HERE ? places[place] : offset;
+    const count = client.transfer(kind, fid, data, at, this.#interrupted);
+    if (count === undefined) this.#direct.delete(fd);
+    else if (offset === HERE) places[place] = at + count;
+    if (this.#notes.length > 0) this.#takeNotes();
+    return count;
+  }
+
+  #transferAsked(kind: number, fd: number, data: Uint8Array, offset: number): number {
+    const head = this.#head;
     const count = Math.min(data.length, CALL_BYTES);
     head.kind = kind;
     head.fd = fd;
     head.count = count;
     head.value = offset;
+    head.place = this.#seen;
     const id = this.#nextId(), sent = kind === WRITE ? first(data, count) : NONE;
     while (!this.#wire.put(id, head, sent)) this.#waitForRoom();
     this.#publish();
     this.#await(id);
+    const { fd: lane, count: fid, place: at } = this.#wire.head;
+    if (lane > 0 && this.#wire.head.kind === OK) this.#goDirect(fd, lane, fid, at!);
     return this.#result(kind === READ ? data : NONE) as number;
   }
 
+  /** Later reads and writes of `fd` take a lane. */
+  #goDirect(fd: number, lane: number, fid: number, place: number): void {
+    let known = this.#lanes.get(lane);
+    if (!known) {
+      const found = this.#laneOf(lane);
+      if (!found) return;
+      known = { client: new LaneClient(found.ends, this.#wire.in), places: found.places };
+      this.#lanes.set(lane, known);
+    }
+    this.#direct.set(fd, { ...known, fid, place });
+  }
+
+  /** Takes what the kernel says during a call that goes past it; whether a note is among it. */
+  readonly #interrupted = (): boolean => {
+    for (let came; (came = this.#wire.next()) >= 0;) this.#other(came);
+    this.#wire.in.release();
+    return this.#notes.length > 0;
+  };
+
   #send({ head, data, text }: Ask): number {
     const id = this.#nextId();
+    head.place = this.#seen;
     while (!this.#wire.put(id, head, data, text)) this.#waitForRoom();
     this.#publish();
     return id;
@@ -215,7 +290,10 @@ export class ProcLink {
 
   /** A message that is not what a blocking call waits for. */
   #other(id: number): void {
-    if (id === NOTICE) return void this.#notes.push(String((this.#wire.json() as { note?: unknown })?.note));
+    if (id === NOTICE) {
+      this.#seen++;
+      return void this.#notes.push(String((this.#wire.json() as { note?: unknown })?.note));
+    }
     const pending = this.#pending.get(id);
     if (!pending) return; // of a call that was given up
     this.#pending.delete(id);

@@ -10,6 +10,7 @@
 
 import type { Clock } from "./clock.ts";
 import { Err, toErr } from "./err.ts";
+import type { OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
 import { OREAD, OWRITE, type SetTime, type Wstat } from "./p9/types.ts";
 import type { Proc, Sharing } from "./proc.ts";
@@ -23,9 +24,18 @@ const MAX_IN_FLIGHT = 256;
 const KEPT_BUFFERS = 4;
 const NONE = new Uint8Array(0);
 
+/** A way past the kernel: the number of a lane, the fid on it, and the place of the file's offset. */
+export interface Way {
+  readonly lane: number;
+  readonly fid: number;
+  readonly place: number;
+}
+
 /** What a service needs besides the proc. */
 export interface ServiceHost {
   readonly clock: Clock;
+  /** Where the program may read and write an open file past the kernel; undefined when not, or not yet. */
+  direct?(file: OpenFile): Way | undefined;
   /** Starts a program as a child of `proc`; answers the child. */
   spawn(proc: Proc, path: string, options: SpawnProgram): Promise<Proc>;
 }
@@ -40,8 +50,9 @@ export class ProcService {
   readonly #wire: Wire;
   readonly #ends: LinkEnds;
   readonly #buffers: Uint8Array[] = [];
-  readonly #answer: Head = { kind: OK, fd: 0, count: 0, value: 0 };
   #inFlight = 0;
+  /** Notes that were sent. */
+  #notes = 0;
   /** Answers that found the ring full, in order. */
   readonly #waiting: (() => boolean)[] = [];
 
@@ -65,17 +76,25 @@ export class ProcService {
 
   /** Notes go to the program from now on, or end it again. */
   notify(on: boolean): void {
-    this.proc.notify(on ? (note) => this.#send(NOTICE, OK, 0, NONE, textOf({ note })) : null);
+    this.proc.notify(on ? (note) => this.#sendNote(note) : null);
+  }
+
+  #sendNote(note: string): true {
+    this.#notes++;
+    return this.#send(NOTICE, head(OK), NONE, textOf({ note }));
   }
 
   /** Begins the call that the wire stands at. */
   #begin(id: number): void {
-    const { kind, fd, count, value } = this.#wire.head;
+    const { kind, fd, count, value, place: notes } = this.#wire.head;
     if (this.#inFlight >= MAX_IN_FLIGHT) return this.#fail(id, new Err("EAGAIN", "too many calls under way"));
+    const call = kind === CALL ? this.#wire.json() : undefined;
+    // A call that was made before the program had seen a note is interrupted by it.
+    if (notes !== this.#notes && !CERTAIN.has(nameOf(call))) return this.#fail(id, new Err("EINTR"));
     this.#inFlight++;
     if (kind === READ) void this.#read(id, fd, Math.min(Math.max(count, 0), CALL_BYTES), value);
     else if (kind === WRITE) void this.#write(id, fd, value);
-    else if (kind === CALL) void this.#text(id, this.#wire.json());
+    else if (kind === CALL) void this.#text(id, call);
     else throw new Err("EPROTO", `there is no call of kind ${kind}`);
   }
 
@@ -84,7 +103,7 @@ export class ProcService {
     const into = count === CALL_BYTES ? buffer : buffer.subarray(0, count);
     try {
       const got = offset === HERE ? await this.proc.read(fd, into) : await this.proc.pread(fd, into, place(offset));
-      this.#done(id, OK, got, buffer.subarray(0, got), NONE, buffer);
+      this.#done(id, OK, got, buffer.subarray(0, got), NONE, buffer, fd);
     } catch (e) {
       this.#keep(buffer);
       this.#fail(id, e, true);
@@ -98,7 +117,7 @@ export class ProcService {
       buffer.set(this.#wire.data());
       const data = buffer.subarray(0, bytes);
       const took = offset === HERE ? await this.proc.write(fd, data) : await this.proc.pwrite(fd, data, place(offset));
-      this.#done(id, OK, took, NONE, NONE, buffer);
+      this.#done(id, OK, took, NONE, NONE, buffer, fd);
     } catch (e) {
       this.#keep(buffer);
       this.#fail(id, e, true);
@@ -107,10 +126,9 @@ export class ProcService {
 
   async #text(id: number, call: unknown): Promise<void> {
     try {
-      if (!Array.isArray(call) || typeof call[0] !== "string" || !Object.hasOwn(CALLS, call[0])) {
-        throw new Err("ENOSYS", `there is no call ${JSON.stringify(call)?.slice(0, 100)}`);
-      }
-      const result = await CALLS[call[0] as TextCall](this, call.slice(1));
+      const name = nameOf(call);
+      if (!Object.hasOwn(CALLS, name)) throw new Err("ENOSYS", `there is no call ${name.slice(0, 100)}`);
+      const result = await CALLS[name as TextCall](this, (call as unknown[]).slice(1));
       this.#done(id, OK, 0, NONE, textOf(result ?? null));
     } catch (e) {
       this.#fail(id, e, true);
@@ -120,12 +138,27 @@ export class ProcService {
   #fail(id: number, thrown: unknown, begun = false): void {
     const { code, message } = toErr(thrown);
     if (begun) this.#inFlight--;
-    this.#send(id, FAILED, 0, NONE, textOf({ code, message }));
+    this.#send(id, head(FAILED), NONE, textOf({ code, message }));
   }
 
-  #done(id: number, kind: number, value: number, data: Uint8Array, text: Uint8Array, buffer?: Uint8Array): void {
+  /** `buffer` holds the data, and is used again; `fd` is the file that was read or written. */
+  #done(
+    id: number,
+    kind: number,
+    value: number,
+    data: Uint8Array,
+    text: Uint8Array,
+    buffer?: Uint8Array,
+    fd = -1,
+  ): void {
     this.#inFlight--;
-    this.#send(id, kind, value, data, text, buffer);
+    const way = fd < 0 ? undefined : this.#way(fd);
+    this.#send(id, { kind, value, fd: way?.lane ?? 0, count: way?.fid ?? 0, place: way?.place }, data, text, buffer);
+  }
+
+  #way(fd: number): Way | undefined {
+    const file = this.host.direct && this.proc.fgrp.find(fd);
+    return file && this.host.direct!(file);
   }
 
   #keep(buffer: Uint8Array): void {
@@ -133,11 +166,8 @@ export class ProcService {
   }
 
   /** Sends an answer, now or when there is room; `buffer` is used again then. */
-  #send(id: number, kind: number, value: number, data: Uint8Array, text: Uint8Array, buffer?: Uint8Array): boolean {
+  #send(id: number, head: Head, data: Uint8Array, text: Uint8Array, buffer?: Uint8Array): true {
     const put = () => {
-      const head = this.#answer;
-      head.kind = kind;
-      head.value = value;
       if (!this.#wire.put(id, head, data, text)) return false;
       if (buffer) this.#keep(buffer);
       return true;
@@ -188,6 +218,17 @@ const CALLS: Record<TextCall | "exit" | "notify", Doing> = {
   exit: ({ proc }, [status]) => proc.exit(text(status ?? "")),
   notify: (service, [on]) => service.notify(on === true),
 };
+
+/** Calls that no note interrupts. */
+const CERTAIN = new Set(["exit", "notify", "close"]);
+
+function nameOf(call: unknown): string {
+  return Array.isArray(call) ? String(call[0]) : "";
+}
+
+function head(kind: number): Head {
+  return { kind, fd: 0, count: 0, value: 0 };
+}
 
 function pause(proc: Proc, clock: Clock, ms: number): Promise<void> {
   return proc.call(undefined, (req) =>
@@ -248,7 +289,7 @@ function timeOf(value: unknown): SetTime {
 }
 
 function spawnOf(options: unknown): SpawnProgram {
-  const { args, ns, env, fds, redirect } = (options ?? {}) as SpawnProgram;
+  const { args, ns, env, fds, redirect, cpu } = (options ?? {}) as SpawnProgram;
   const sharing: Sharing[] = ["share", "copy", "empty"];
   const pair = (p: unknown) => Array.isArray(p) && p.length === 2 ? [number(p[0]), number(p[1])] : oneOf(p, []);
   return {
@@ -257,6 +298,7 @@ function spawnOf(options: unknown): SpawnProgram {
     env: env == null ? undefined : oneOf(env, sharing),
     fds: Array.isArray(fds) ? fds.map((fd) => number(fd)) : fds == null ? undefined : oneOf(fds, sharing),
     redirect: list(redirect).map(pair) as [number, number][],
+    cpu: cpu == null ? undefined : number(cpu),
   };
 }
 

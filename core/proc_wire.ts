@@ -23,19 +23,25 @@ export const HERE = -1;
 /** Status of an answer. */
 export const OK = 0, FAILED = 1;
 
-/** Words of the head: kind or status; file or number of the call to flush; count; bytes of data and of text; value (64 bits). */
-const KIND = 0, FD = 1, COUNT = 2, DATA = 3, TEXT = 4, VALUE = 3;
+/** Words of the head: kind or status; file or number of the call to flush; count; bytes of data and of text; place; value (64 bits). */
+const KIND = 0, FD = 1, COUNT = 2, DATA = 3, TEXT = 4, PLACE = 5, VALUE = 3;
 export const HEAD_BYTES = 32;
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 const NONE = new Uint8Array(0);
 
-/** A head: of a call `value` is the offset, of an answer the count or whatever number it is. */
+/**
+ * A head: of a call `value` is the offset and `place` how many notes the program has seen; of an answer `value` is the
+ * count or whatever number it is. The answer to a read or write may
+ * say where the next one may go: `fd` is then the number of a lane, from 1, `count` the fid on it, and `place` the place of the
+ * file's offset.
+ */
 export interface Head {
   kind: number;
   fd: number;
   count: number;
   value: number;
+  place?: number;
 }
 
 /** Reads and writes messages in the rings of one side. */
@@ -43,7 +49,7 @@ export class Wire {
   readonly in: Consumer;
   readonly out: Producer;
   /** The head of the message that `next` found. */
-  readonly head: Head = { kind: 0, fd: 0, count: 0, value: 0 };
+  readonly head: Head = { kind: 0, fd: 0, count: 0, value: 0, place: 0 };
   /** Where its data lies in `in.bytes`, and how much. */
   dataAt = 0;
   dataBytes = 0;
@@ -67,6 +73,7 @@ export class Wire {
     head.kind = words[w + KIND];
     head.fd = words[w + FD];
     head.count = words[w + COUNT];
+    head.place = words[w + PLACE];
     head.value = this.#inFloats[(at >> 3) + VALUE];
     this.dataBytes = words[w + DATA];
     this.#textBytes = words[w + TEXT];
@@ -111,6 +118,7 @@ export class Wire {
     words[w + COUNT] = head.count;
     words[w + DATA] = dataBytes;
     words[w + TEXT] = textBytes;
+    words[w + PLACE] = head.place ?? 0;
     this.#outFloats[(at >> 3) + VALUE] = head.value;
     return at + HEAD_BYTES;
   }

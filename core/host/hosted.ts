@@ -38,6 +38,16 @@ export interface Limits {
 /** The limits that hold when nothing else is said. */
 export const DEFAULT_HOST_LIMITS: Limits = { heapMb: 128, startMs: 10_000, hangMs: 5_000, stopMs: 2_000 };
 
+/** Words that an isolate's heart writes: beats, its heap (KiB: used, total, array buffers), and its bell's counters. */
+export const BEATS = 0,
+  HEAP_USED = 1,
+  HEAP_TOTAL = 2,
+  HEAP_BUFFERS = 3,
+  SPINS = 4,
+  TURNED = 5,
+  PARKS = 6,
+  HEART_WORDS = 8;
+
 /** Milliseconds between two heartbeats. */
 export const BEAT_MS = 500;
 
@@ -92,6 +102,7 @@ export type FromPlugin =
 
 /** What the kernel tells a plugin's isolate, apart from 9P and `stop` and `exit`. */
 export type ToPlugin =
+  | { readonly t: "spin"; readonly looks: number }
   | { readonly t: "lane"; readonly lane: number; readonly port: PortRef }
   | { readonly t: "grant"; readonly lane: number; readonly fid: number; readonly n: number };
 

@@ -15,14 +15,24 @@ import { type PortRef, type RingTransport, ringTransport } from "../ring/transpo
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
 import {
+  BEATS,
   clip,
   type Exit,
   type ExitReason,
   type FromPlugin,
+  HEAP_BUFFERS,
+  HEAP_TOTAL,
+  HEAP_USED,
+  HEART_WORDS,
   type Hosted,
+  type LaneNews,
   type Limits,
+  PARKS,
   type PluginSpec,
+  SPINS,
   textError,
+  type ToPlugin,
+  TURNED,
   type Watch,
   within,
 } from "./hosted.ts";
@@ -82,6 +92,8 @@ export interface IsolateData {
   /** One word that counts the answers on `modules`. */
   readonly answers: Int32Array;
   readonly control: MessagePort;
+  /** Where a program learns of lanes. */
+  readonly lanes: MessagePort;
   readonly beat: Int32Array;
   readonly port: PortRef;
   readonly budget: Budget;
@@ -119,15 +131,22 @@ export class Isolate implements Hosted {
   /** Resolves when the plugin serves; rejects with why it does not. */
   readonly up: Promise<void>;
   pid = -1;
+  /** How often its heart stood still and it was left alone. */
+  hangs = 0;
 
   readonly #host: IsolateHost;
   readonly #spec: IsolateSpec;
   /** Its row in the matrix of rings. */
-  readonly #row: string;
-  readonly #beat = new Int32Array(new SharedArrayBuffer(4));
+  readonly row: string;
+  readonly #beat = new Int32Array(new SharedArrayBuffer(4 * HEART_WORDS));
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   readonly #control = new MessageChannel();
   readonly #modules = new MessageChannel();
+  readonly #lanes = new MessageChannel();
+  readonly #grants = new Map<number, (ok: boolean) => void>();
+  #lastGrant = 0;
+  #hangMs: number;
+  #hang: "kill" | "report" = "kill";
   readonly #stopped = Promise.withResolvers<void>();
   readonly #up = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<Exit>();
@@ -143,10 +162,11 @@ export class Isolate implements Hosted {
     this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB`;
     this.#spec = spec;
     this.#host = host;
+    this.#hangMs = host.limits.hangMs;
     // Two generations of a plugin run side by side while it is reloaded.
-    this.#row = `${spec.name}.${host.id}`;
-    host.rings.join(this.#row, spec.cpu ?? onlyCpu());
-    const [mine, theirs] = host.rings.connect(KERNEL, this.#row, spec.ringBytes);
+    this.row = `${spec.name}.${host.id}`;
+    host.rings.join(this.row, spec.cpu ?? onlyCpu());
+    const [mine, theirs] = host.rings.connect(KERNEL, this.row, spec.ringBytes);
     this.transport = ringTransport(mine, { doorbell: host.doorbell });
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
@@ -159,7 +179,33 @@ export class Isolate implements Hosted {
   }
 
   beats(): number {
-    return Atomics.load(this.#beat, 0);
+    return Atomics.load(this.#beat, BEATS);
+  }
+
+  /** What it last told of itself: its heap, bytes, and how its waits ended. */
+  counters(): Record<string, number> {
+    const kib = (word: number) => this.#beat[word] * 1024;
+    const heap = { heap_used: kib(HEAP_USED), heap_total: kib(HEAP_TOTAL), heap_buffers: kib(HEAP_BUFFERS) };
+    return { ...heap, spun: this.#beat[SPINS] + this.#beat[TURNED], parked: this.#beat[PARKS] };
+  }
+
+  /** Sets how long it looks at its rings before it sleeps. */
+  spin(looks: number | undefined): void {
+    this.#tell({ t: "spin", looks: looks ?? this.#spec.budget?.spin ?? DEFAULT_BUDGET.spin });
+  }
+
+  /** It is on this CPU alone; -1: on no particular one. */
+  moved(cpu: number): void {
+    if (!this.#ended) this.#host.rings.moved(this.row, cpu);
+  }
+
+  /** From now on so many milliseconds without a heartbeat are too many (0: none are), and it is killed or told of. */
+  watchdog(ms: number, hang: "kill" | "report"): void {
+    if (this.#ended) return;
+    this.#hangMs = ms;
+    this.#hang = hang;
+    this.#unwatch();
+    this.#keepWatch();
   }
 
   async stop(): Promise<void> {
@@ -173,6 +219,24 @@ export class Isolate implements Hosted {
   async kill(): Promise<void> {
     this.#end("killed", "killed by the kernel");
     await this.exited;
+  }
+
+  /** Has a plugin's isolate serve a lane. */
+  serveLane(lane: number, port: PortRef): void {
+    this.#tell({ t: "lane", lane, port });
+  }
+
+  /** Has a plugin's isolate serve reads and writes of a fid on a lane; whether it does. */
+  grant(lane: number, fid: number): Promise<boolean> {
+    if (this.#ended) return Promise.resolve(false);
+    const n = ++this.#lastGrant;
+    this.#tell({ t: "grant", lane, fid, n });
+    return new Promise((resolve) => this.#grants.set(n, resolve));
+  }
+
+  /** Tells a program's isolate of a lane. */
+  tellLane(news: LaneNews): void {
+    this.#lanes.port1.postMessage(news);
   }
 
   /** What the warden says of this isolate. */
@@ -200,6 +264,7 @@ export class Isolate implements Hosted {
       modules: this.#modules.port2,
       answers: this.#answers,
       control: this.#control.port2,
+      lanes: this.#lanes.port2,
       beat: this.#beat,
       port,
       budget: { ...DEFAULT_BUDGET, ...spec.budget },
@@ -213,12 +278,13 @@ export class Isolate implements Hosted {
     this.#host.toWarden({ op: "start", id, source: prologue(), heapMb: limits.heapMb, data }, [
       data.modules,
       data.control,
+      data.lanes,
     ]);
   }
 
   #keepWatch(): void {
-    const { watch, limits } = this.#host;
-    this.#unwatch = watch.add(() => this.beats(), Math.max(limits.hangMs, 1), () => this.#silent());
+    if (this.#hangMs === 0) return void (this.#unwatch = () => {});
+    this.#unwatch = this.#host.watch.add(() => this.beats(), Math.max(this.#hangMs, 1), () => this.#silent());
   }
 
   #serveModules(graph: string, folder: string): void {
@@ -248,12 +314,22 @@ export class Isolate implements Hosted {
     if (message?.t === "up") this.#up.resolve();
     else if (message?.t === "fail") this.#failed(message);
     else if (message?.t === "log") this.#spec.log(clip(message.text));
+    else if (message?.t === "granted") this.#granted(message);
     else if (message?.t === "heap") this.#heapFull();
     else if (message?.t === "died") this.#fault("crashed", clip(message.error?.text));
     else if (message?.t === "stopped") {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
       this.#stopped.resolve();
     }
+  }
+
+  #tell(message: ToPlugin): void {
+    this.#control.port1.postMessage(message);
+  }
+
+  #granted({ n, ok }: FromPlugin & { t: "granted" }): void {
+    this.#grants.get(n)?.(ok === true);
+    this.#grants.delete(n);
   }
 
   #failed({ error }: FromPlugin & { t: "fail" }): void {
@@ -263,12 +339,17 @@ export class Isolate implements Hosted {
 
   /** The heart stands still: the thread is in a loop, or has ended without a word. */
   #silent(): void {
-    const { hangMs, heapMb } = this.#host.limits;
+    const { heapMb } = this.#host.limits, why = `no heartbeat for ${this.#hangMs} ms`;
     if (this.pid > 0 && !threadIds().includes(this.pid)) {
       this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
       this.#gone();
     } else if (this.#spec.program) this.#keepWatch();
-    else this.#fault("hung", `no heartbeat for ${hangMs} ms`);
+    else if (this.#hang === "kill") this.#fault("hung", why);
+    else {
+      this.hangs++;
+      this.#spec.log(`${this.name}: ${why}; it is left alone (hang report)`);
+      this.#keepWatch();
+    }
   }
 
   #heapFull(): void {
@@ -306,9 +387,11 @@ export class Isolate implements Hosted {
     this.#why ??= { reason: "gone", text: "it ended without a word" };
     this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));
     this.transport.close();
-    this.#host.rings.leave(this.#row, { gone: true });
+    this.#host.rings.leave(this.row, { gone: true });
     this.#control.port1.close();
     this.#modules.port1.close();
+    this.#lanes.port1.close();
+    for (const refuse of this.#grants.values()) refuse(false);
     if (!await this.#threadGone()) this.#spec.log(`${this.name}: its thread ${this.pid} does not end`);
     this.#exited.resolve(this.#why);
   }

@@ -74,4 +74,11 @@ for (const name of PROCESS_HARM) {
 
 const { runIsolate } = await import(data.run) as typeof import("./isolate_run.ts");
 const heapLimit = getHeapStatistics().heap_size_limit;
-await runIsolate(data, { exit, heapFull: () => getHeapStatistics().heap_size_limit > heapLimit });
+// deno-lint-ignore no-explicit-any -- as above
+const receiveLane = () => receiveMessageOnPort(data.lanes as any)?.message;
+await runIsolate(data, {
+  exit,
+  heapFull: () => getHeapStatistics().heap_size_limit > heapLimit,
+  heap: getHeapStatistics,
+  receiveLane,
+});

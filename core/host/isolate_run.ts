@@ -8,8 +8,9 @@
  */
 
 import { format } from "node:util";
+import { LaneServer } from "../proc_lane.ts";
 import { ringTransport } from "../ring/transport.ts";
-import { BEAT_MS, errorText, type FromPlugin } from "./hosted.ts";
+import { BEAT_MS, BEATS, errorText, type FromPlugin, HEAP_USED, type LaneNews, type ToPlugin } from "./hosted.ts";
 import { hostClock } from "./clock.ts";
 import type { IsolateData } from "./isolate.ts";
 import { type Running, runPlugin } from "./plugin_run.ts";
@@ -44,32 +45,57 @@ export interface Engine {
   exit(): never;
   /** Whether the heap's limit was reached. */
   heapFull(): boolean;
+  /** Bytes in use. */
+  heap(): { used_heap_size: number; total_heap_size: number; external_memory: number };
+  /** The next lane that a program was told of; undefined when there is none. */
+  receiveLane(): LaneNews | undefined;
 }
 
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */
 export async function runIsolate(
   { spec, port, control, beat, budget }: IsolateData,
-  { exit, heapFull }: Engine,
+  { exit, heapFull, heap }: Engine,
 ): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
   const log = (text: string) => tell({ t: "log", text: String(text) });
   const heart = setInterval(() => {
-    Atomics.add(beat, 0, 1);
+    Atomics.add(beat, BEATS, 1);
     if (heapFull()) tell({ t: "heap" });
+    count();
   }, BEAT_MS);
   const transport = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
+  const count = () => {
+    const { used_heap_size, total_heap_size, external_memory } = heap(),
+      { spins, turned, parks } = transport.doorbell.stats;
+    beat.set([used_heap_size >> 10, total_heap_size >> 10, external_memory >> 10, spins, turned, parks], HEAP_USED);
+  };
   const die = (thrown: unknown) => tell({ t: "died", error: errorText(thrown) });
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), die(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), die(e.error)));
   let running: Running | undefined;
-  control.onmessage = ({ data }) => data === "stop" && running ? stop(running) : exit();
+  const lanes = new Map<number, LaneServer>();
+  control.onmessage = ({ data }) => {
+    if (data === "stop" && running) stop(running);
+    else if (typeof data === "string" || !running) exit();
+    else obey(data, running);
+  };
   confineGlobals(log);
   try {
     running = await runPlugin(spec, { transport, log });
     tell({ t: "up" });
   } catch (e) {
     tell({ t: "fail", error: errorText(e) });
+  }
+
+  function obey(message: ToPlugin, { fids }: Running): void {
+    if (message.t === "spin") return void (transport.doorbell.budget.spin = message.looks);
+    if (message.t === "grant") {
+      return tell({ t: "granted", n: message.n, ok: lanes.get(message.lane)?.grant(message.fid) ?? false });
+    }
+    const ends = ringTransport(message.port, { doorbell: transport.doorbell }), server = new LaneServer(ends, fids!);
+    lanes.set(message.lane, server);
+    server.run().catch((e) => log(`a lane ended: ${errorText(e).text}`)).finally(() => lanes.delete(message.lane));
   }
 
   async function stop(running: Running): Promise<void> {

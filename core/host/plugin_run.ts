@@ -6,6 +6,7 @@
 
 import { Err } from "../err.ts";
 import type { Dev } from "../dev.ts";
+import type { FidTable } from "../p9/fid.ts";
 import { Srv, type SrvLimits } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
 import { guard } from "../plugin/guard.ts";
@@ -22,6 +23,8 @@ const MAX_RANDOM_BYTES = 65_536;
 
 /** A plugin that serves. */
 export interface Running {
+  /** The fids of the kernel, when it serves. */
+  readonly fids?: FidTable;
   /** Lets the plugin stop, and disposes what it registered, last first. Goes on after an error; throws the first. */
   stop(): Promise<void>;
 }
@@ -60,8 +63,10 @@ export async function runPlugin(
   { transport, log }: { transport: Transport; log(text: string): void },
 ): Promise<Running> {
   const started = await startPlugin(spec, { log });
-  new Srv(started.dev, { limits: LIMITS, clock: hostClock, log }).serve(transport);
-  return started;
+  const srv = new Srv(started.dev, { limits: LIMITS, clock: hostClock, log });
+  srv.serve(transport);
+  const [{ fids }] = srv.sessions;
+  return { stop: started.stop, fids };
 }
 
 async function load(url: string): Promise<Record<string, unknown>> {

@@ -9,6 +9,7 @@
  */
 
 import { type Code, Err, toErr } from "../err.ts";
+import type { OpenFile } from "../fgrp.ts";
 import type { Kernel } from "../kernel.ts";
 import { joinPath } from "../path.ts";
 import type { Proc } from "../proc.ts";
@@ -17,6 +18,7 @@ import { ProcService } from "../proc_service.ts";
 import { CALL_BYTES, CALL_RING_BYTES } from "../proc_wire.ts";
 import { DEFAULT_HOST_LIMITS } from "./hosted.ts";
 import { type Isolate, NS_URL } from "./isolate.ts";
+import { Lanes } from "./lanes.ts";
 import type { Served } from "./module_hooks.ts";
 import { translate } from "./modules.ts";
 import type { Warden } from "./spawn.ts";
@@ -40,13 +42,13 @@ export class Programs {
    */
   async spawn(parent: Proc, path: string, options: SpawnProgram = {}): Promise<Proc> {
     const absolute = joinPath(parent.cwd, path), name = absolute.slice(absolute.lastIndexOf("/") + 1);
-    const { args = [], ns, env, fds, redirect = [] } = options;
+    const { args = [], ns, env, fds, redirect = [], cpu } = options;
     await readModule(parent, absolute, ""); // what is no program is refused before there is a child
     const files = redirect.map(([from, to]) => ({ to, file: parent.fgrp.get(from) }));
     const child = parent.spawn({ name, ns, env, fds });
     for (const { to, file } of files) child.fgrp.add(file.hold(), to);
     try {
-      await this.#run(child, absolute, [path, ...args]);
+      await this.#run(child, absolute, [path, ...args], cpu);
       return child;
     } catch (e) {
       await child.exit(toErr(e).message);
@@ -54,7 +56,7 @@ export class Programs {
     }
   }
 
-  async #run(child: Proc, path: string, args: string[]): Promise<void> {
+  async #run(child: Proc, path: string, args: string[], cpu?: number): Promise<void> {
     const { hostowner, sysname } = this.#kernel;
     const isolate = await this.#warden.spawnIsolate({
       name: child.name,
@@ -65,6 +67,7 @@ export class Programs {
       sysname,
       generation: child.pid,
       ringBytes: CALL_RING_BYTES,
+      cpu,
       limits: { heapMb: DEFAULT_HOST_LIMITS.heapMb },
       log: (text) => this.#kernel.log.print(text),
       program: { serve: (url, type) => serveModule(child, url, type) },
@@ -79,7 +82,8 @@ export class Programs {
     child.signal.addEventListener("abort", end, { once: true });
     isolate.exited.then(({ reason, text }) => child.exit(`${reason}: ${text}`));
     const spawn = (proc: Proc, path: string, options: SpawnProgram) => this.spawn(proc, path, options);
-    const service = new ProcService(child, isolate.transport, { clock: this.#kernel.clock, spawn });
+    const lanes = new Lanes(this.#warden, isolate), direct = (file: OpenFile) => lanes.direct(file);
+    const service = new ProcService(child, isolate.transport, { clock: this.#kernel.clock, spawn, direct });
     service.run().catch((e) => child.exit(`protocol: ${toErr(e).message}`));
   }
 }

@@ -8,8 +8,9 @@
 import { format } from "node:util";
 import { Err, toErr } from "../err.ts";
 import type { Program, ProgramMain } from "../proc_calls.ts";
-import { ProcLink } from "../proc_link.ts";
+import { type Lane, type LaneFinder, type LinkEnds, ProcLink } from "../proc_link.ts";
 import type { NoteHandler } from "../proc.ts";
+import type { Doorbell } from "../ring/doorbell.ts";
 import { ringTransport } from "../ring/transport.ts";
 import { hostClock } from "./clock.ts";
 import { BEAT_MS, errorText, type FromPlugin } from "./hosted.ts";
@@ -20,7 +21,7 @@ import { turn } from "./turn.ts";
 /** Runs the program. Resolves when it runs, or its failure has been told. */
 export async function runIsolate(
   { spec, port, control, beat, budget }: IsolateData,
-  { exit, heapFull }: Engine,
+  { exit, heapFull, receiveLane }: Engine,
 ): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
@@ -29,7 +30,8 @@ export async function runIsolate(
     if (heapFull()) tell({ t: "heap" });
   }, BEAT_MS);
   control.onmessage = () => exit();
-  const running = new Running(ringTransport(port, { budget, turn, monotonic: hostClock.monotonic }), spec.options);
+  const ends = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
+  const running = new Running(ends, spec.options, laneFinder(receiveLane, ends.doorbell));
   const fault = (thrown: unknown) => running.fail(thrown);
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), fault(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), fault(e.error)));
@@ -50,8 +52,8 @@ class Running {
   readonly #link: ProcLink;
   #onNote: NoteHandler | null = null;
 
-  constructor(ends: ConstructorParameters<typeof ProcLink>[0], options: Readonly<Record<string, unknown>>) {
-    this.#link = new ProcLink(ends, (note) => this.#note(note));
+  constructor(ends: LinkEnds, options: Readonly<Record<string, unknown>>, laneOf: LaneFinder) {
+    this.#link = new ProcLink(ends, (note) => this.#note(note), laneOf);
     const { sys, async } = this.#link;
     this.program = {
       args: options.args as string[],
@@ -112,6 +114,17 @@ class Running {
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(never, 0, 0);
   }
+}
+
+/** Lanes by their number, as the kernel has told of them. */
+function laneFinder(receive: Engine["receiveLane"], doorbell: Doorbell): LaneFinder {
+  const known = new Map<number, Lane>();
+  return (number) => {
+    for (let news; !known.has(number) && (news = receive());) {
+      known.set(news.lane, { ends: ringTransport(news.port, { doorbell }), places: new Float64Array(news.places) });
+    }
+    return known.get(number);
+  };
 }
 
 function mainOf(module: Record<string, unknown>, name: string): ProgramMain {

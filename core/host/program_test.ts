@@ -163,6 +163,47 @@ Deno.test("promises and blocking calls go side by side, and a read that waits ho
   assert.deepEqual({ status, output }, { status: "", output: "dev,tmp,/ dev\nnow\nENOENT" });
 });
 
+Deno.test("files of a plugin in an isolate are read and written past the kernel, with the same meaning", async () => {
+  await node.give({ op: "load", plugin: "ram as disk" });
+  await node.give({ op: "ctl", path: "/proc/1/ns", text: "bind -c '#disk' /mnt" });
+  const { status, output } = await run(`
+    const fd = sys.create("/mnt/f", ORDWR), buffer = new Uint8Array(16), all: string[] = [];
+    const read = (n: number, from = fd) => text(buffer.subarray(0, sys.read(from, buffer.subarray(0, n))));
+    for (let i = 0; i < 200; i++) { sys.write(fd, String(i % 10)); if (i < 20) sys.sleep(1); } // a lane is made beside the calls
+    sys.seek(fd, 0);
+    for (let i = 0; i < 200; i++) all.push(read(1));
+    print(String(all.join("") === "0123456789".repeat(20)) + read(1) + "\\n");
+    const twin = sys.dup(fd);
+    sys.seek(twin, 3);
+    print(read(2) + read(2, twin) + read(1) + " " + sys.seek(fd, 0, 1) + "\\n");
+    sys.pwrite(twin, "xyz", 198);
+    print(sys.stat("/mnt/f").length + text(buffer.subarray(0, sys.pread(fd, buffer, 197))) + "\\n");
+    const [a, b] = [sys.open("/mnt/f"), sys.open("/mnt/f", OWRITE)];
+    for (let i = 0; i < 9; i++) { sys.read(a, buffer); sys.write(b, "w"); sys.sleep(1); }
+    for (const f of [() => sys.write(a, "no"), () => sys.read(b, buffer)]) {
+      try { f(); } catch (e) { print((e as Err).code + " "); }
+    }
+    sys.close(fd);
+    const other = sys.create("/mnt/g", ORDWR); // the same number, another file
+    print(String(other === fd) + sys.read(other, buffer) + read(1, twin) + "\\n");
+    const rings = sys.open("/sys/rings"), table = new Uint8Array(65536);
+    const rows = text(table.subarray(0, sys.read(rings, table))).split("\\n");
+    const row = rows.find((line) => line.startsWith("p") && line.split(/ +/)[1].startsWith("disk"));
+    print(String(Number(row?.split(/ +/)[5]) > 300) + "\\n");
+  `);
+  assert.equal(status, "", output);
+  assert.equal(output, "true\n34567 8\n2017xyz\nEBADF EBADF true0w\ntrue\n");
+});
+
+Deno.test("a file past the kernel whose plugin is restarted answers as it would through the kernel", async () => {
+  const { status, output } = await run(`
+    const fd = sys.create("/mnt/h", ORDWR), buffer = new Uint8Array(4);
+    for (let i = 0; i < 20; i++) { sys.pread(fd, buffer, 0); sys.sleep(1); }
+    sys.write(sys.open("/sys/plugins/disk/ctl", OWRITE), "restart");
+    try { sys.pread(fd, buffer, 0); } catch (e) { print((e as Err).code); }`);
+  assert.deepEqual({ status, output }, { status: "", output: "ESTALE" });
+});
+
 Deno.test("threads make a server of sequential code in a program", async () => {
   const { output } = await runAsync(`
     const clock = { now: () => 0, monotonic: () => performance.now(), after: () => () => {} };

@@ -93,6 +93,11 @@ export class Warden {
     return await serving(isolate);
   }
 
+  /** The isolate of that row in the matrix of rings, while it is there. */
+  isolate(row: string): Isolate | undefined {
+    for (const isolate of this.#isolates.values()) if (isolate.row === row) return isolate;
+  }
+
   /** Starts a plugin in a process of its own. Resolves when it serves; rejects as `spawnIsolate` does. */
   async spawnProcess(spec: ProcessSpec): Promise<PluginProcess> {
     const process = new PluginProcess(spec, {
