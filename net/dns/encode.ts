@@ -19,37 +19,45 @@ export const MAX_MESSAGE_BYTES = 65_535;
 /** No room is left. */
 class Full extends Error {}
 
+/** Most messages are no longer. */
+const USUAL_BYTES = 512;
+
 /** Writes on, and knows where names were written. */
 class Writer {
   at = DNS_HEADER_BYTES;
+  bytes: Uint8Array<ArrayBuffer>;
   private readonly names = new Map<string, number>();
-  readonly bytes: Uint8Array<ArrayBuffer>;
 
-  constructor(room: number) {
-    this.bytes = new Uint8Array(room);
+  constructor(private readonly room: number) {
+    this.bytes = new Uint8Array(Math.min(room, USUAL_BYTES));
   }
 
   need(count: number): number {
-    const at = this.at;
-    if (at + count > this.bytes.length) throw new Full();
-    this.at += count;
+    const at = this.at, end = at + count;
+    if (end > this.room) throw new Full();
+    if (end > this.bytes.length) this.grow(end);
+    this.at = end;
     return at;
   }
 
   u8(value: number): void {
-    this.bytes[this.need(1)] = value;
+    const at = this.need(1);
+    this.bytes[at] = value;
   }
 
   u16(value: number): void {
-    set16(this.bytes, this.need(2), value);
+    const at = this.need(2);
+    set16(this.bytes, at, value);
   }
 
   u32(value: number): void {
-    set32(this.bytes, this.need(4), value);
+    const at = this.need(4);
+    set32(this.bytes, at, value);
   }
 
   put(bytes: Uint8Array): void {
-    this.bytes.set(bytes, this.need(bytes.length));
+    const at = this.need(bytes.length);
+    this.bytes.set(bytes, at);
   }
 
   name(text: string, compress = true): void {
@@ -64,6 +72,12 @@ class Writer {
       this.put(labels[i]);
     }
     this.u8(0);
+  }
+
+  private grow(end: number): void {
+    const more = new Uint8Array(Math.min(Math.max(2 * this.bytes.length, end), this.room));
+    more.set(this.bytes);
+    this.bytes = more;
   }
 
   /** Forgets what was written from `at` on. */
