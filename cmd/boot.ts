@@ -76,22 +76,23 @@ function readArgs(): BootOptions | null {
     if (positionals.length > 0) throw new Error(`"${positionals[0]}" is no option (try --help)`);
     const { image, listen, socket, quiet } = values;
     return {
-      image: fromCaller(image),
-      listen,
-      socket,
+      image: /^\.{1,2}(\/|$)/.test(image) ? fromCaller(image) : image,
+      listen: listen.map((address) => address.replace(/^unix!(?=[^/])/, `unix!${fromCaller("")}`)),
+      socket: socket && fromCaller(socket),
       quiet,
       console: !values["no-console"],
     };
   } catch (e) {
-    console.error(`ring9: ${(e as Error).message}`);
+    // parseArgs goes on about arguments that begin with a dash; there are none here.
+    const [what] = (e as Error).message.split(". To specify");
+    console.error(`ring9: ${what}${what.endsWith(")") ? "" : " (try --help)"}`);
     Deno.exit(2);
   }
 }
 
-/** A relative path as the caller means it: `deno task` runs in the project's folder, and tells where it was called. */
-function fromCaller(image: string): string {
-  const folder = Deno.env.get("INIT_CWD");
-  return folder && /^\.{1,2}\//.test(image) ? `${folder}/${image}` : image;
+/** A path as the caller means it: `deno task` runs in the project's folder, and tells where it was called. */
+function fromCaller(path: string): string {
+  return path.startsWith("/") ? path : `${Deno.env.get("INIT_CWD") ?? Deno.cwd()}/${path}`;
 }
 
 if (import.meta.main) {

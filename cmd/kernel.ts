@@ -6,7 +6,7 @@
  */
 
 import { hostClock } from "../core/host/clock.ts";
-import { Node, type NodeEvents } from "../core/host/node.ts";
+import { checkListen, makePrivateFolder, Node, type NodeEvents } from "../core/host/node.ts";
 import { Warden } from "../core/host/spawn.ts";
 import { Err, toErr } from "../core/err.ts";
 import type { BootOptions } from "./boot.ts";
@@ -47,11 +47,11 @@ async function boot(): Promise<Node> {
       say(`  ${"name space".padEnd(12)} ${`${lines} lines`.padEnd(10)} ${ms.toFixed(1).padStart(7)} ms`),
     listening: (address) => addresses.push(address),
   };
-  const { listen } = args;
+  const { listen } = args, socket = socketPath();
   const options = { cons: { terminal: args.console ? "host" : "none" } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
   try {
-    addresses.unshift(await listenPrivately(booted));
+    addresses.unshift(await listenPrivately(booted, socket, say));
   } catch (e) {
     await booted.close();
     throw e;
@@ -64,14 +64,22 @@ async function boot(): Promise<Node> {
 }
 
 /** Serves a unix socket of the user's own; a second node of the same user gets one with its process id. */
-async function listenPrivately(booted: Node): Promise<string> {
-  const path = args.socket ?? defaultSocket();
+async function listenPrivately(booted: Node, path: string, say: (text: string) => void): Promise<string> {
   try {
     return await booted.listen(`unix!${path}`);
   } catch (e) {
     if (args.socket !== undefined || toErr(e).code !== "EADDRINUSE") throw e;
+    say(`  another node of yours is at unix!${path}`);
     return await booted.listen(`unix!${path}-${Deno.pid}`);
   }
+}
+
+/** The socket's path, where one can be made: that it is so is seen before anything runs. */
+function socketPath(): string {
+  const path = args.socket ?? defaultSocket();
+  if (!path.startsWith("/")) throw new Err("EINVAL", `the socket's path is absolute, and "${path}" is not`);
+  checkListen(`unix!${path}`);
+  return path;
 }
 
 /** In the runtime directory; without one in a folder of the user's own, where nobody else can have put it. */
@@ -79,7 +87,7 @@ function defaultSocket(): string {
   const runtime = Deno.env.get("XDG_RUNTIME_DIR");
   if (runtime) return `${runtime}/ring9/9p`;
   const folder = `/tmp/ring9-${Deno.uid() ?? 0}`;
-  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makePrivateFolder(folder);
   const { isDirectory, uid, mode } = Deno.lstatSync(folder);
   if (!isDirectory || uid !== Deno.uid() || (mode ?? 0) & 0o077) {
     throw new Err("EACCES", `${folder} is not a folder of yours alone (try: --socket PATH)`);

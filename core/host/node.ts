@@ -122,7 +122,6 @@ export class Node {
   /** Serves the name space at a dial string; answers the address, with the real port. */
   async listen(text: string): Promise<string> {
     const address = checkListen(text);
-    if (address.net === "unix") makePrivateFolder(address.path);
     const listener = await listen(address);
     this.#listeners.push(listener);
     const where = formatDial(listener.address);
@@ -171,8 +170,8 @@ export class Node {
   }
 }
 
-/** Refuses what can not or must not be listened at. */
-function checkListen(text: string): Address {
+/** Refuses what can not or must not be listened at; makes a socket's folder. */
+export function checkListen(text: string): Address {
   const address = parseDial(text);
   if (!isLoopback(address)) {
     throw new Err(
@@ -187,6 +186,7 @@ function checkListen(text: string): Address {
   if (address.net === "unix" && new TextEncoder().encode(address.path).length > MAX_SOCKET_PATH) {
     throw new Err("ENAMETOOLONG", `cannot listen at ${text}: a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
   }
+  if (address.net === "unix") makePrivateFolder(address.path.slice(0, address.path.lastIndexOf("/")));
   return address;
 }
 
@@ -271,8 +271,13 @@ async function dialTree(address: string, signal?: AbortSignal): Promise<Mnt> {
   return await Mnt.connect(await dial(address, { signal }), { name: address, clock: hostClock });
 }
 
-/** A unix socket's folder is for its owner alone. */
-function makePrivateFolder(path: string): void {
-  const folder = path.slice(0, path.lastIndexOf("/"));
-  if (folder !== "") Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+/** Makes the folder of a unix socket, for its owner alone, if it is not there. */
+export function makePrivateFolder(folder: string): void {
+  if (folder === "") return;
+  try {
+    Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (e) {
+    const why = e instanceof Deno.errors.PermissionDenied ? "permission denied" : toErr(e).message;
+    throw new Err(toErr(e).code, `cannot make ${folder} for the socket: ${why} (try: --socket PATH)`, { cause: e });
+  }
 }

@@ -24,7 +24,10 @@ async function boot(args: string[], input = ""): Promise<{ code: number; text: s
 Deno.test("boot says what is wrong with what it was asked for, and ends", async () => {
   const cases: [string[], RegExp, number][] = [
     [["--help"], /usage: deno task boot/, 0],
-    [["--nonsense"], /--nonsense/, 2],
+    [["--nonsense"], /^ring9: Unknown option '--nonsense' \(try --help\)\n$/, 2],
+    [["--listen"], /--listen.*missing \(try --help\)/, 2],
+    [["--socket", "/proc/nosuch/s"], /cannot make \/proc\/nosuch for the socket: .*--socket PATH/, 78],
+    [["--socket", `/tmp/${"x".repeat(110)}`], /at most 106 bytes/, 78],
     [["extra"], /"extra" is no option/, 2],
     [["--image", "nosuch"], /no image is called nosuch \(there are: .*default/, 78],
     [["--listen", "tcp!0.0.0.0!5640"], /not loopback.*tcp!127\.0\.0\.1!PORT.*ssh/, 78],
