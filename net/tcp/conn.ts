@@ -222,7 +222,6 @@ export class Conn extends Entry implements Timed {
 
   #finish(): void {
     if (this.snd.finQueued || this.state === CLOSED) return;
-    if (this.state === SYN_SENT) return this.end();
     this.snd.finQueued = true;
     if (this.state === ESTABLISHED) this.state = FIN_WAIT_1;
     else if (this.state === CLOSE_WAIT) this.state = LAST_ACK;
@@ -242,6 +241,7 @@ export class Conn extends Entry implements Timed {
       return this.abort();
     }
     this.rcv.deaf = true;
+    if (this.state === SYN_SENT && this.snd.ring.length === 0) return this.end();
     this.#finish();
     if (this.state === FIN_WAIT_2) this.waitForFin();
     if (this.state === CLOSED || this.state === TIME_WAIT) this.rcv.ring.release();
