@@ -7,7 +7,7 @@
  * See RFC 792, RFC 1122, 3.2.2; RFC 4443; RFC 1191 and RFC 8201 (too big).
  */
 
-import { type Ip, ipFromV4, UNSPECIFIED } from "../addr.ts";
+import { type Ip, ipFromV4, isLoopback, UNSPECIFIED } from "../addr.ts";
 import type { Arrival, Trouble } from "../tcp/lower.ts";
 import { EXCEEDED, ICMP, Icmp, UNREACHABLE } from "../wire/icmp.ts";
 import { ICMPV6, Icmpv6, UNREACHABLE6 } from "../wire/icmpv6.ts";
@@ -108,7 +108,7 @@ export class IcmpIn {
   /** Answers an echo: from the address that it went to; when that is a group, from one of ours. */
   #echo(proto: number, bytes: Uint8Array, at: number, end: number, arrival: Arrival, type: number): void {
     const { output, paths, addresses } = this.#layer;
-    const isOurs = addresses.find(arrival.dst)?.kind === "unicast";
+    const isOurs = addresses.find(arrival.dst)?.kind === "unicast" || isLoopback(arrival.dst);
     const path = paths.find(arrival.src, isOurs ? arrival.dst : UNSPECIFIED);
     if (typeof path === "string" || !output.begin(path, proto, end - at)) return;
     output.buf.set(bytes.subarray(at, end), output.at);

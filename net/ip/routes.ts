@@ -26,6 +26,9 @@ export interface Route {
   expiresAt: number;
 }
 
+/** Routes that are removed one by one before the branches that they leave are. */
+const PRUNE_AFTER = 256;
+
 interface TreeNode {
   routes: Route[];
   zero: TreeNode | undefined;
@@ -39,6 +42,7 @@ export class Routes {
   #v6 = emptyNode();
   #count = 0;
   #nextExpiry = Infinity;
+  #unpruned = 0;
   /** Grows with every change. */
   version = 0;
 
@@ -67,7 +71,10 @@ export class Routes {
     const isGone = (route: Route) =>
       (gateway === undefined || route.gateway !== undefined && sameIp(route.gateway, gateway)) &&
       (iface === undefined || route.iface === iface);
-    return this.#keep(node, (route) => !isGone(route));
+    const removed = this.#keep(node, (route) => !isGone(route));
+    this.#unpruned += removed;
+    if (this.#unpruned >= PRUNE_AFTER) this.#prune();
+    return removed;
   }
 
   /** Removes the routes that `isGone` names. */
@@ -126,6 +133,7 @@ export class Routes {
 
   /** Builds the trees anew, without branches that hold nothing: else what comes and goes would leave them behind. */
   #prune(): void {
+    this.#unpruned = 0;
     const prune = (node: TreeNode | undefined): TreeNode | undefined => {
       if (node === undefined) return undefined;
       node.zero = prune(node.zero);
