@@ -12,7 +12,7 @@ import type { Disk } from "./disk.ts";
 export class DiskBytes {
   readonly disk: Disk;
   /** The write under way that reads first. */
-  #busy: Promise<unknown> | undefined;
+  #busy: Promise<void> | undefined;
 
   constructor(disk: Disk) {
     this.disk = disk;
@@ -39,25 +39,22 @@ export class DiskBytes {
     if (count === 0) return 0;
     const data = count === src.length ? src : src.subarray(0, count), { start, length } = this.#around(offset, count);
     if (start === offset && length === count) return then(this.disk.write(data, offset), () => count);
-    if (!this.#busy) return this.#patch(data, offset, { start, length });
-    return this.#next(() => this.#patch(data, offset, { start, length }));
+    const patch = () => this.#patch(data, offset, { start, length });
+    return this.#busy ? this.#track(this.#busy.then(patch)) : this.#track(patch());
   }
 
   #patch(data: Uint8Array, offset: number, around: { start: number; length: number }): MaybePromise<number> {
     const sectors = new Uint8Array(around.length);
-    const read = this.disk.read(sectors, around.start);
-    const write = (): MaybePromise<void> => {
+    return then(this.disk.read(sectors, around.start), () => {
       sectors.set(data, offset - around.start);
-      return this.disk.write(sectors, around.start);
-    };
-    if (!read) return then(write(), () => data.length);
-    return this.#next(() => read.then(write).then(() => data.length));
+      return then(this.disk.write(sectors, around.start), () => data.length);
+    });
   }
 
-  /** Runs `work` after what is under way. */
-  #next(work: () => MaybePromise<number>): Promise<number> {
-    const done = (this.#busy ?? Promise.resolve()).then(work);
-    const busy: Promise<unknown> = this.#busy = done.catch(() => {}).then(() => {
+  /** Has the next one wait for a write that is under way. */
+  #track(done: MaybePromise<number>): MaybePromise<number> {
+    if (!(done instanceof Promise)) return done;
+    const busy: Promise<void> = this.#busy = done.then(() => {}, () => {}).then(() => {
       if (this.#busy === busy) this.#busy = undefined;
     });
     return done;

@@ -161,16 +161,22 @@ function filled(dst: Uint8Array, from: Uint8Array, count: number): number {
 
 /** The `raw` file: for one opener at a time, as an exchange has several steps. */
 function rawFile(unit: Unit): FileNode {
+  let isOpen = false;
   return raw({
     mode: (DMEXCL | 0o600) >>> 0,
     open: () => {
       if (unit.gone) throw unit.gone;
+      if (isOpen) throw new Err("EAGAIN", "exclusive use file already open");
+      isOpen = true;
       const scsi = new Scsi(unit.disk, unit.name);
       unit.opens++;
       return {
         read: (dst) => scsi.read(dst.length),
         write: (data) => scsi.write(data),
-        close: () => void unit.opens--,
+        close: () => {
+          isOpen = false;
+          unit.opens--;
+        },
       };
     },
   });
