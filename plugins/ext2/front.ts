@@ -10,6 +10,8 @@ import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../co
 import { Err } from "../../core/err.ts";
 import type { Dir, Dirent, MaybePromise, Qid, Statfs, U64, Wstat } from "../../core/p9/types.ts";
 import { then } from "../../core/tree_node.ts";
+import type { Source } from "./source.ts";
+import { adopt, save, savedChans, type VolumeState } from "./state.ts";
 import type { OpenVolume, Volumes } from "./volumes.ts";
 
 /** What a fid holds: the Chan behind it, and the volume that it is of (null: a control file). */
@@ -18,9 +20,19 @@ export interface Behind {
   volume: OpenVolume | null;
 }
 
+/** The version that `save` writes. */
+export const PLUGIN_STATE_VERSION = 1;
+
+/** All that another instance needs to go on: plain data. */
+export interface PluginState {
+  version: number;
+  volumes: { source: Source; firstId: number; state: VolumeState }[];
+}
+
 export class Front extends Dev<Behind> {
   readonly #control: Dev;
   readonly #volumes: Volumes;
+  readonly #chans = new Set<Chan<Behind>>();
 
   constructor(override readonly name: string, control: Dev, volumes: Volumes) {
     super();
@@ -70,6 +82,7 @@ export class Front extends Dev<Behind> {
   /** A volume that is gone has let go of everything. */
   override clunk(c: Chan<Behind>): MaybePromise<void> {
     const { chan, volume } = c.aux;
+    this.#chans.delete(c);
     return volume?.gone ? undefined : chan.dev.clunk(chan);
   }
 
@@ -151,8 +164,46 @@ export class Front extends Dev<Behind> {
     return chan.dev.setxattr(chan, name, value, flags, req);
   }
 
+  /**
+   * Hands all volumes over: every change is on the disks, which are let go. Answers the state, and the fids' numbers in it;
+   * those of control files have none. From now on this instance answers ESTALE.
+   */
+  async save(): Promise<{ state: PluginState; ids: Map<Chan, number> }> {
+    const state: PluginState = { version: PLUGIN_STATE_VERSION, volumes: [] }, numbers = new Map<Chan, number>();
+    for (const volume of this.#volumes.list()) {
+      const firstId = numbers.size, saved = await save(volume.dev);
+      savedChans(volume.dev).forEach((chan, i) => numbers.set(chan, firstId + i));
+      state.volumes.push({ source: volume.source, firstId, state: saved });
+      await this.#volumes.handOver(volume);
+    }
+    const known = [...this.#chans].filter((c) => numbers.has(c.aux.chan));
+    return { state, ids: new Map(known.map((c) => [c, numbers.get(c.aux.chan)!])) };
+  }
+
+  /** Goes on from a state: opens its disks, and answers the fids by their numbers. All of it, or nothing. */
+  async adopt(state: PluginState): Promise<Map<number, Chan<Behind>>> {
+    if (state.version !== PLUGIN_STATE_VERSION) {
+      throw new Err("EINVAL", `a state of version ${state.version} is not known`);
+    }
+    const chans = new Map<number, Chan<Behind>>(), opened: OpenVolume[] = [];
+    try {
+      for (const { source, firstId, state: saved } of state.volumes) {
+        const volume = await this.#volumes.open(source, { state: saved });
+        opened.push(volume);
+        for (const [id, chan] of await adopt(volume.dev, saved)) chans.set(firstId + id, this.#wrap(chan, volume));
+      }
+    } catch (thrown) {
+      for (const volume of opened) await this.#volumes.handOver(volume);
+      throw thrown;
+    }
+    return chans;
+  }
+
   #wrap(chan: Chan, volume: OpenVolume | null): Chan<Behind> {
-    return new Chan<Behind>(this, chan.qid, { chan, volume }, chan.user);
+    const c = new Chan<Behind>(this, chan.qid, { chan, volume }, chan.user);
+    c.mode = chan.mode;
+    this.#chans.add(c);
+    return c;
   }
 
   /** The Chan behind `c`. ESTALE when its volume is gone. */
