@@ -56,7 +56,7 @@ export function ifaceCtl(layer: IpLayer, iface: Iface | undefined, line: string)
   }
   if (iface === undefined) throw new Err("EINVAL", `no device is bound: ${USAGE.bind}`);
   if (verb === "unbind") return { verb };
-  const command = COMMANDS[verb];
+  const command = Object.hasOwn(COMMANDS, verb) ? COMMANDS[verb] : undefined;
   if (command === undefined) {
     throw new Err("EINVAL", `unknown command ${quote(verb)}: ${Object.keys(COMMANDS).join(" ")}`);
   }
