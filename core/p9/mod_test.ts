@@ -3,7 +3,7 @@ import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** What deno-9p takes from outside its folder: the file contract, and the host's transports. */
-const OUTSIDE = ["core/clock.ts", "core/dev.ts", "core/err.ts", "core/host/transports.ts"];
+const OUTSIDE = ["core/clock.ts", "core/dev.ts", "core/err.ts", "core/host/errors.ts", "core/host/transports.ts"];
 
 Deno.test("deno-9p needs nothing of the rest of ring9, and no package", async () => {
   const root = fileURLToPath(new URL("../../", import.meta.url));

@@ -22,24 +22,25 @@ const POOL_KEEPS = 8;
 export class BufferPool {
   readonly #small: Writer[] = [];
   readonly #large: Writer[] = [];
-  readonly #largeBytes: number;
+  /** Bytes of a large buffer. */
+  readonly largeBytes: number;
 
   constructor(maxMsize: number) {
-    this.#largeBytes = HIGH_WATER_BYTES + maxMsize + REPLY_SLACK_BYTES;
+    this.largeBytes = HIGH_WATER_BYTES + 3 * maxMsize + REPLY_SLACK_BYTES;
   }
 
   /** A buffer with room for `bytes`. */
   take(bytes: number): Writer {
     if (bytes <= SMALL_BUFFER_BYTES) return this.#small.pop() ?? new Writer(SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES);
-    if (bytes > this.#largeBytes) return new Writer(bytes, bytes);
-    return this.#large.pop() ?? new Writer(this.#largeBytes, this.#largeBytes);
+    if (bytes > this.largeBytes) return new Writer(bytes, bytes);
+    return this.#large.pop() ?? new Writer(this.largeBytes, this.largeBytes);
   }
 
   /** Takes a buffer back, empty. */
   give(w: Writer): void {
     w.at = 0;
     const shelf = w.limit === SMALL_BUFFER_BYTES ? this.#small : this.#large;
-    if (w.limit <= this.#largeBytes && shelf.length < POOL_KEEPS) shelf.push(w);
+    if (w.limit <= this.largeBytes && shelf.length < POOL_KEEPS) shelf.push(w);
   }
 }
 
@@ -74,6 +75,11 @@ export class Output {
     this.#pool.give(w);
     this.#filling = larger;
     return larger;
+  }
+
+  /** Whether `bytes` more fit into the buffer that is being filled, or into a pooled one in its place. */
+  fits(bytes: number): boolean {
+    return this.#filling.at + bytes <= this.#pool.largeBytes;
   }
 
   /** Bytes that wait or are being written. */

@@ -199,7 +199,7 @@ export class Session {
   /** Takes the bytes of a read from a driver that holds them for a moment; false when they can not go out now. */
   deliver(tag: number, req: Req, data: Uint8Array, count: number): boolean {
     if (data.length > count || this.#flights.get(tag)?.req !== req) return false;
-    if (this.output.pending > HIGH_WATER_BYTES) return false;
+    if (!this.output.fits(HEADER_BYTES + 4 + data.length)) return false;
     this.reply({ type: m.Rread, tag, data });
     return true;
   }
