@@ -24,7 +24,9 @@ import { NONUNAME, ORDWR } from "./p9/types.ts";
 import { isDial, quote } from "./path.ts";
 import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
+import type { Family } from "./metrics.ts";
 import { QueueTable } from "./queues.ts";
+import type { CoreControl } from "./sched/control.ts";
 import { Service, Services } from "./services.ts";
 import { Successor } from "./successor.ts";
 
@@ -62,6 +64,10 @@ export class Kernel implements Devtab, ProcHost {
   readonly services = new Services();
   /** Hardware queues: who owns which. */
   readonly queues: QueueTable;
+  /** Who runs on which core, once there is somebody who moves threads. */
+  cores: CoreControl | null = null;
+  /** Counters of parts of the system for /sys/metrics, by name. */
+  readonly metrics = new Map<string, () => Family[]>();
   /** Name spaces in use. */
   readonly pgrps = new Set<Pgrp>();
   readonly listeners = new Set<Endpoint>();

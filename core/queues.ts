@@ -69,7 +69,7 @@ export interface QueueRow {
   readonly kind: string;
   /** Undefined when it is free. */
   readonly owner: string | undefined;
-  readonly state: "free" | "owned" | "revoking";
+  readonly state: "free" | "owned" | "revoking" | "reserved";
   /** How many owners it has had. */
   readonly generation: number;
   /** How often it was asked for in vain, taken back, and taken by force. */
@@ -81,6 +81,8 @@ export interface QueueRow {
 interface Queue {
   readonly spec: QueueSpec;
   holder: { claimant: Claimant; claim: Claim } | undefined;
+  /** Whom it waits for while it is free, and what that one is handed over. */
+  reserved: { owner: string; handedOver: unknown } | undefined;
   revoking: boolean;
   /** Ends the wait for an owner that is to quiesce. */
   giveUp: () => void;
@@ -116,6 +118,7 @@ export class QueueTable {
     this.#queues.set(spec.name, {
       spec,
       holder: undefined,
+      reserved: undefined,
       revoking: false,
       giveUp: () => {},
       generation: 0,
@@ -135,11 +138,27 @@ export class QueueTable {
   /** Makes `claimant` the one owner. EBUSY with the owner's name when there is one, ENOENT when there is no such queue. */
   claim(name: string, claimant: Claimant): Claim {
     const queue = this.#need(name);
-    if (queue.holder || queue.revoking) {
+    const { reserved } = queue, others = reserved !== undefined && reserved.owner !== claimant.owner;
+    if (queue.holder || queue.revoking || others) {
       queue.refused++;
       throw busy(queue);
     }
-    return this.#grant(queue, claimant, undefined);
+    return this.#grant(queue, claimant, reserved?.handedOver);
+  }
+
+  /**
+   * Takes a queue from its owner and keeps it, with what was handed over, for the next claim of `owner`; others are
+   * refused until then. For null it is free for all.
+   */
+  async handOver(name: string, owner: string | null, options: Omit<RevokeOptions, "next"> = {}): Promise<void> {
+    const queue = this.#need(name);
+    let handedOver = queue.reserved?.handedOver;
+    if (queue.holder) {
+      const keeper = await this.revoke(name, { ...options, next: { owner: owner ?? "" } });
+      handedOver = keeper?.handedOver;
+      keeper?.release();
+    }
+    queue.reserved = owner === null ? undefined : { owner, handedOver };
   }
 
   /**
@@ -188,10 +207,15 @@ export class QueueTable {
   /** A line a queue: name, then counters as `key value` pairs, the table's first, then the driver's. */
   stats(): string {
     return this.rows().map((q) => {
-      const own = { claims: q.generation, refused: q.refused, revoked: q.revoked, forced: q.forced };
-      const pairs = Object.entries({ ...own, ...this.#need(q.name).spec.counters?.() });
+      const pairs = Object.entries(this.counters(q.name));
       return `${q.name} ${pairs.map(([key, value]) => `${key} ${value}`).join(" ")}\n`;
     }).join("");
+  }
+
+  /** Counters of a queue: the table's first, then the driver's. */
+  counters(name: string): Record<string, number> {
+    const { spec, generation: claims, refused, revoked, forced } = this.#need(name);
+    return { claims, refused, revoked, forced, ...spec.counters?.() };
   }
 
   #need(name: string): Queue {
@@ -220,6 +244,7 @@ export class QueueTable {
       },
     };
     queue.holder = { claimant, claim };
+    queue.reserved = undefined;
     return claim;
   }
 
@@ -247,19 +272,20 @@ export class QueueTable {
 const LATE = Symbol("late");
 
 function busy(queue: Queue): Err {
-  const { spec, holder, revoking } = queue;
+  const { spec, holder, revoking, reserved } = queue;
+  if (!holder && reserved) return new Err("EBUSY", `queue ${spec.name} is reserved for ${reserved.owner}`);
   return new Err(
     "EBUSY",
     `queue ${spec.name} is owned by ${holder?.claimant.owner}${revoking ? " and being revoked" : ""}`,
   );
 }
 
-function row({ spec, holder, revoking, generation, refused, revoked, forced }: Queue): QueueRow {
+function row({ spec, holder, reserved, revoking, generation, refused, revoked, forced }: Queue): QueueRow {
   return {
     name: spec.name,
     kind: spec.kind,
-    owner: holder?.claimant.owner,
-    state: revoking ? "revoking" : holder ? "owned" : "free",
+    owner: holder?.claimant.owner ?? reserved?.owner,
+    state: revoking ? "revoking" : holder ? "owned" : reserved ? "reserved" : "free",
     generation,
     refused,
     revoked,

@@ -25,8 +25,10 @@ export interface PluginSpec {
 
 /** What a hosted plugin may take. */
 export interface Limits {
-  /** JavaScript heap, MiB; array buffers are beside it. */
+  /** JavaScript heap, MiB. */
   heapMb: number;
+  /** Memory beside the heap, MiB: array buffers; of a process, all that is no heap. */
+  memoryMb: number;
   /** Milliseconds from the beginning until it serves. */
   startMs: number;
   /** Milliseconds without a heartbeat after which it is killed. */
@@ -36,7 +38,13 @@ export interface Limits {
 }
 
 /** The limits that hold when nothing else is said. */
-export const DEFAULT_HOST_LIMITS: Limits = { heapMb: 128, startMs: 10_000, hangMs: 5_000, stopMs: 2_000 };
+export const DEFAULT_HOST_LIMITS: Limits = {
+  heapMb: 128,
+  memoryMb: 384,
+  startMs: 10_000,
+  hangMs: 5_000,
+  stopMs: 2_000,
+};
 
 /** Words that an isolate's heart writes: beats, its heap (KiB: used, total, array buffers), and its bell's counters. */
 export const BEATS = 0,
@@ -94,6 +102,7 @@ export type FromPlugin =
   | { readonly t: "fail"; readonly error: ErrorText }
   | { readonly t: "died"; readonly error: ErrorText }
   | { readonly t: "heap" }
+  | { readonly t: "buffers" }
   | { readonly t: "log"; readonly text: string }
   | { readonly t: "beat" }
   | { readonly t: "ask"; readonly url: string; readonly type: string }

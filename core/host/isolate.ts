@@ -95,6 +95,8 @@ export interface IsolateData {
   /** Where a program learns of lanes. */
   readonly lanes: MessagePort;
   readonly beat: Int32Array;
+  /** What its array buffers may take, MiB. */
+  readonly memoryMb: number;
   readonly port: PortRef;
   readonly budget: Budget;
 }
@@ -159,7 +161,7 @@ export class Isolate implements Hosted {
 
   constructor(spec: IsolateSpec, host: IsolateHost) {
     this.name = spec.name;
-    this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB`;
+    this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB, buffers ${host.limits.memoryMb} MiB`;
     this.#spec = spec;
     this.#host = host;
     this.#hangMs = host.limits.hangMs;
@@ -266,6 +268,7 @@ export class Isolate implements Hosted {
       control: this.#control.port2,
       lanes: this.#lanes.port2,
       beat: this.#beat,
+      memoryMb: limits.memoryMb,
       port,
       budget: { ...DEFAULT_BUDGET, ...spec.budget },
     };
@@ -316,6 +319,7 @@ export class Isolate implements Hosted {
     else if (message?.t === "log") this.#spec.log(clip(message.text));
     else if (message?.t === "granted") this.#granted(message);
     else if (message?.t === "heap") this.#heapFull();
+    else if (message?.t === "buffers") this.#buffersFull();
     else if (message?.t === "died") this.#fault("crashed", clip(message.error?.text));
     else if (message?.t === "stopped") {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
@@ -354,6 +358,10 @@ export class Isolate implements Hosted {
 
   #heapFull(): void {
     this.#fault("heap", `it reached its heap limit of ${this.#host.limits.heapMb} MiB`);
+  }
+
+  #buffersFull(): void {
+    this.#fault("heap", `its array buffers take more than its ${this.#host.limits.memoryMb} MiB`);
   }
 
   #fault(reason: ExitReason, text: string): void {

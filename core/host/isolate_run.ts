@@ -10,7 +10,16 @@
 import { format } from "node:util";
 import { LaneServer } from "../proc_lane.ts";
 import { ringTransport } from "../ring/transport.ts";
-import { BEAT_MS, BEATS, errorText, type FromPlugin, HEAP_USED, type LaneNews, type ToPlugin } from "./hosted.ts";
+import {
+  BEAT_MS,
+  BEATS,
+  errorText,
+  type FromPlugin,
+  HEAP_BUFFERS,
+  HEAP_USED,
+  type LaneNews,
+  type ToPlugin,
+} from "./hosted.ts";
 import { hostClock } from "./clock.ts";
 import type { IsolateData } from "./isolate.ts";
 import { type Running, runPlugin } from "./plugin_run.ts";
@@ -51,18 +60,24 @@ export interface Engine {
   receiveLane(): LaneNews | undefined;
 }
 
+/** At so many heartbeats in a row the array buffers may be too large: what is garbage counts until it is collected. */
+const LARGE_BEATS = 2;
+
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */
 export async function runIsolate(
-  { spec, port, control, beat, budget }: IsolateData,
+  { spec, port, control, beat, memoryMb, budget }: IsolateData,
   { exit, heapFull, heap }: Engine,
 ): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
   const log = (text: string) => tell({ t: "log", text: String(text) });
+  let large = 0;
   const heart = setInterval(() => {
     Atomics.add(beat, BEATS, 1);
     if (heapFull()) tell({ t: "heap" });
     count();
+    large = beat[HEAP_BUFFERS] > memoryMb * 1024 ? large + 1 : 0;
+    if (large >= LARGE_BEATS) tell({ t: "buffers" });
   }, BEAT_MS);
   const transport = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
   const count = () => {
@@ -80,6 +95,7 @@ export async function runIsolate(
     else if (typeof data === "string" || !running) exit();
     else obey(data, running);
   };
+  count();
   confineGlobals(log);
   try {
     running = await runPlugin(spec, { transport, log });

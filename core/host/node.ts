@@ -24,8 +24,10 @@ import { startOrder } from "../plugin/levels.ts";
 import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
 import type { Proc } from "../proc.ts";
 import { hostClock } from "./clock.ts";
+import { openCores } from "./members.ts";
 import { NodePlugins } from "./plugin_host.ts";
 import { Programs } from "./program.ts";
+import { ringMetrics } from "../sched/metrics.ts";
 import type { Warden } from "./spawn.ts";
 import { dial, listen, type Listener } from "./transports.ts";
 
@@ -82,7 +84,6 @@ export class Node {
     kernel.stats.set("9p", () => ({ ...this.srv.stats, sessions: this.srv.sessions.size }));
     watchFaults(kernel);
     kernel.reports.set("rings", () => this.#warden.rings.text());
-    kernel.reports.set("queues", () => kernel.queues.status() + kernel.queues.stats());
   }
 
   /** Boots. Throws what stands in the way, with everything stopped again. */
@@ -100,6 +101,8 @@ export class Node {
     });
     const supervisor = new Supervisor(kernel, new NodePlugins(kernel, warden, project));
     kernel.supervisor = supervisor;
+    kernel.cores = openCores(kernel, warden, image.hostCores);
+    kernel.metrics.set("rings", () => ringMetrics(warden.rings.rows()));
     let node: Node | undefined;
     try {
       const text = Deno.readTextFileSync(new URL(image.namespace, folder));
@@ -158,6 +161,7 @@ export class Node {
     const clean = this.kernel.close().then(() => this.supervisor.close());
     const late = new Promise<void>((resolve) => this.kernel.clock.after(CLOSE_MS, resolve));
     await Promise.race([clean, late]);
+    this.kernel.cores?.close();
   }
 
   /** Fills /sys/health when the main thread has told how it is locked. */

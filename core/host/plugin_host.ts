@@ -14,6 +14,8 @@ import { type Manifest, parseManifest, type Permissions } from "../plugin/manife
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
 import { DEFAULT_HOST_LIMITS, type Hosted, within } from "./hosted.ts";
 import { startInline } from "./inline.ts";
+import { memberOf } from "./members.ts";
+import { entrySettings } from "../sched/settings.ts";
 import type { Warden } from "./spawn.ts";
 
 /** How long what is under way may take before a plugin is stopped, milliseconds. */
@@ -55,15 +57,30 @@ export class NodePlugins implements PluginHost {
       made.dev?.client.rpc.close(new Err("EIO", `plugin ${name} died`));
     };
     const common = { name, ...rest, down: gone, hostowner: hostowner.name, sysname };
-    const all = { ...common, limits: { heapMb: limits.heapMb, stopMs: shutdownMs } };
+    const all = { ...common, limits: { heapMb: limits.heapMb, memoryMb: limits.memoryMb, stopMs: shutdownMs } };
     const hosted = spec.placement === "isolate"
       ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
       : await this.#warden.spawnProcess({ ...all, permissions: denoPermissions(permissions) });
+    await this.#place(hosted, spec);
     // Who asks there is who asks here.
     const { clock } = this.#kernel;
     const client = await Client.connect(hosted.transport, { clock, maxInFlight: limits.inFlight });
     made.dev = new Mnt(client, { name, perUser: true });
     return this.#started(hosted, made.dev);
+  }
+
+  /** Puts it on its cores. What can not be had stops it again. */
+  async #place(hosted: Hosted, { name, manifest, cores: over, cpu }: StartSpec): Promise<void> {
+    const { cores } = this.#kernel, pin = cpu === undefined ? {} : { pin: [cpu] };
+    if (!cores) return;
+    const member = memberOf(hosted);
+    try {
+      cores.join(name, member, { ...entrySettings(manifest.cores), ...entrySettings(over), ...pin });
+    } catch (e) {
+      await hosted.stop();
+      throw e;
+    }
+    hosted.exited.then(() => cores.leave(name, member));
   }
 
   async #startInline(spec: StartSpec): Promise<StartedPlugin> {

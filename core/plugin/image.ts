@@ -6,7 +6,8 @@
  */
 
 import { parseJson } from "./json.ts";
-import { checked, type Placement, refusal } from "./manifest.ts";
+import { checked, CORES, type Placement, refusal } from "./manifest.ts";
+import type { CoresEntry } from "../sched/settings.ts";
 import type { Schema } from "./schema.ts";
 
 /** One plugin of an image. */
@@ -20,6 +21,8 @@ export interface ImagePlugin {
   options: Record<string, unknown>;
   /** The CPU that its isolate is pinned to. */
   cpu?: number;
+  /** How it runs on cores, key by key over its manifest. */
+  cores?: CoresEntry;
 }
 
 /** What to boot, with all defaults filled in. */
@@ -35,6 +38,8 @@ export interface Image {
   sysname?: string;
   /** Who runs it; the user who boots when not said. */
   hostowner?: string;
+  /** Cores that are never given to a plugin, `0-1`; the first one when not said. */
+  hostCores?: string;
 }
 
 const NAME = "^[a-z][a-z0-9_-]{0,31}$";
@@ -64,6 +69,7 @@ export const IMAGE_SCHEMA: Schema = {
           placement: { enum: ["inline", "isolate", "process"], description: "where it runs" },
           options: { type: "object", default: {}, description: "as its manifest says" },
           cpu: { type: "integer", minimum: 0, maximum: 4095, description: "the CPU its isolate is pinned to" },
+          cores: CORES,
         },
       },
     },
@@ -76,6 +82,7 @@ export const IMAGE_SCHEMA: Schema = {
     },
     sysname: { type: "string", pattern: "^\\S+$", description: "what the system calls itself, one word" },
     hostowner: { type: "string", pattern: "^\\S+$", description: "who runs it, one word" },
+    hostCores: { type: "string", pattern: "^[0-9,-]+$", description: "cores that no plugin is given, 0-1" },
   },
 };
 

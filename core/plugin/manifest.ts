@@ -9,6 +9,7 @@
 import { Err } from "../err.ts";
 import { type Json, type Parsed, parseJson } from "./json.ts";
 import { check, type Fault, type Schema } from "./schema.ts";
+import { type CoresEntry, SETTING_HELP } from "../sched/settings.ts";
 
 /** The version of the plugin contract that this code speaks. */
 const PLUGIN_API = 1;
@@ -44,8 +45,8 @@ export interface Manifest {
   level: number;
   placement: Placement;
   permissions: Permissions;
-  /** `shared`, or how many cores it has to itself. */
-  cores: "shared" | number;
+  /** `shared`, how many cores it has to itself, or keys of core/sched/settings.ts. */
+  cores: CoresEntry;
   restart: {
     mode: "permanent" | "transient" | "temporary";
     /** More than so many restarts in so many seconds, and it is given up. */
@@ -56,6 +57,8 @@ export interface Manifest {
   limits: {
     /** JavaScript heap, MiB. */
     heapMb: number;
+    /** Memory beside the heap, MiB: array buffers; of a process, all that is no heap. */
+    memoryMb: number;
     /** Requests under way at the most; more wait their turn. */
     inFlight: number;
     /** Loads of a ring's doorbell before it parks. */
@@ -74,6 +77,16 @@ const NAME: Schema = {
 const PATH: Schema = { type: "string", pattern: "^(/|#)", description: "a path begins with / or #" };
 const PATHS: Schema = { anyOf: [PATH, { type: "array", items: PATH }], default: [] };
 const RESTART = { mode: "permanent", intensity: [5, 30] as [number, number] } as const;
+/** How it runs on cores. */
+export const CORES: Schema = {
+  description: "shared, how many cores it has to itself, or how it runs on them",
+  anyOf: [{ enum: ["shared"] }, { type: "integer", minimum: 1, maximum: 1024 }, {
+    type: "object",
+    properties: Object.fromEntries(
+      Object.entries(SETTING_HELP).map(([key, [type, description]]) => [key, { type, description }]),
+    ),
+  }],
+};
 const MODE: Schema = {
   enum: ["permanent", "transient", "temporary"],
   description: "restarted always, after an abnormal end, never",
@@ -129,11 +142,7 @@ export const MANIFEST_SCHEMA: Schema = {
         kernel: { enum: [true, "inline"], description: "the kernel itself; inline: only where it is placed so" },
       },
     },
-    cores: {
-      anyOf: [{ enum: ["shared"] }, { type: "integer", minimum: 1, maximum: 1024 }],
-      default: "shared",
-      description: "shared, or how many it has to itself",
-    },
+    cores: { ...CORES, default: "shared" },
     restart: {
       default: {},
       description: "what happens when it ends: a mode, or a mode and an intensity",
@@ -164,6 +173,7 @@ export const MANIFEST_SCHEMA: Schema = {
       default: {},
       properties: {
         heapMb: { type: "integer", minimum: 8, maximum: 65536, default: 128, description: "JavaScript heap, MiB" },
+        memoryMb: { type: "integer", minimum: 64, maximum: 65536, default: 384, description: "array buffers, MiB" },
         inFlight: { type: "integer", minimum: 1, maximum: 65535, default: 1024, description: "requests under way" },
         spin: { type: "integer", minimum: 0, maximum: 1000000, default: 1000, description: "looks before it parks" },
       },

@@ -31,7 +31,7 @@ Deno.test("a manifest gets every default", () => {
     cores: "shared",
     restart: { mode: "permanent", intensity: [5, 30] },
     shutdownMs: 2000,
-    limits: { heapMb: 128, inFlight: 1024, spin: 1000 },
+    limits: { heapMb: 128, memoryMb: 384, inFlight: 1024, spin: 1000 },
     options: {},
   });
 });
@@ -50,7 +50,7 @@ Deno.test("what a manifest says is kept, its short forms written out", () => {
   assert.deepEqual(made.serves, ["/dev/x"]);
   assert.deepEqual(made.permissions, { net: true, read: ["/etc"], kernel: true });
   assert.deepEqual(made.restart, { mode: "temporary", intensity: [5, 30] });
-  assert.deepEqual(made.limits, { heapMb: 64, inFlight: 1024, spin: 1000 });
+  assert.deepEqual(made.limits, { heapMb: 64, memoryMb: 384, inFlight: 1024, spin: 1000 });
   assert.equal(made.cores, 2);
   assert(!("$schema" in made));
   assert.deepEqual(parse({ restart: { mode: "transient" } }).restart, { mode: "transient", intensity: [5, 30] });
@@ -82,7 +82,7 @@ Deno.test("an unknown or wrong key of a manifest is refused with its file, line 
       { permissions: { kernel: true } },
       "plugin.json:6:5: the kernel is for inline plugins, and this one's placement is isolate",
     ],
-    [{ cores: 0 }, 'plugin.json:5:12: cores has to be "shared" or an integer from 1 to 1024, not 0'],
+    [{ cores: 0 }, 'plugin.json:5:12: cores has to be "shared" or an integer from 1 to 1024 or an object, not 0'],
     [{ restart: { intensity: [1] } }, "plugin.json:6:18: restart.intensity has 1 entries, wanted 2"],
     [{ limits: { heapMb: 1 } }, "plugin.json:6:15: limits.heapMb is 1, and has to be an integer from 8 to 65536"],
     [

@@ -20,6 +20,7 @@ import { Err, toErr } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
 import { MAFTER, MCREATE, MREPL } from "../mount.ts";
 import type { MaybePromise } from "../p9/types.ts";
+import type { CoresEntry } from "../sched/settings.ts";
 import type { ImagePlugin } from "./image.ts";
 import { checkOptions, type Manifest, type Placement } from "./manifest.ts";
 import type { StartReason } from "./plugin.ts";
@@ -51,6 +52,8 @@ export interface StartSpec {
   placement: Placement;
   options: Record<string, unknown>;
   cpu?: number;
+  /** Over its manifest's. */
+  cores?: CoresEntry;
   generation: number;
   reason: StartReason;
   log(text: string): void;
@@ -310,8 +313,8 @@ export class Supervisor {
     let started: StartedPlugin | undefined;
     const down = () => started && this.#suspend(inst, started);
     try {
-      const { cpu } = entry, { manifest, module } = files;
-      const spec = { name, module, manifest, placement, options, cpu, generation, reason, log: print, down };
+      const { cpu, cores } = entry, { manifest, module } = files;
+      const spec = { name, module, manifest, placement, options, cpu, cores, generation, reason, log: print, down };
       started = await this.#host.start(spec);
       await this.#switchTo(inst, started);
       Object.assign(inst, { files, generation, started, state: "up", upSinceMs: clock.monotonic() });

@@ -118,6 +118,11 @@ export function revokeRing(ref: RingRef): void {
   ringBell(consumerBell(ref));
 }
 
+/** Tells both sides of a ring on which CPU one of them is pinned; -1 for none. */
+export function setCpu(ref: RingRef, side: "producer" | "consumer", cpu: number): void {
+  Atomics.store(header(ref), side === "producer" ? P_CPU : C_CPU, cpu);
+}
+
 /** Reads a ring's header from outside. */
 export function readRing(ref: RingRef): RingStatus {
   const words = header(ref), state = Atomics.load(words, STATE), flags = state & FLAGS;

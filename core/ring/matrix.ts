@@ -11,7 +11,15 @@
 
 import { Err } from "../err.ts";
 import { type BellRef, createBell, ringBell } from "./doorbell.ts";
-import { createRing, readRing, revokeRing, RING_HEADER_BYTES, type RingRef, type RingStatus } from "./layout.ts";
+import {
+  createRing,
+  readRing,
+  revokeRing,
+  RING_HEADER_BYTES,
+  type RingRef,
+  type RingStatus,
+  setCpu,
+} from "./layout.ts";
 import { DEFAULT_RING_BYTES, type PortRef } from "./transport.ts";
 
 /** Memory for a ring: fresh, or a part of the system's one shared memory. `offset` is a multiple of 128. */
@@ -133,7 +141,7 @@ export class RingMatrix {
   leave(name: string, { gone = false } = {}): void {
     const isolate = this.#need(name);
     for (const link of [...this.#links.values()]) {
-      if (link.from === isolate || link.to === isolate) this.#retire(link);
+      if (link.from.id === isolate.id || link.to.id === isolate.id) this.#retire(link);
     }
     this.#isolates.delete(name);
     this.#watched.delete(isolate.id);
@@ -144,6 +152,16 @@ export class RingMatrix {
   /** The thread of an isolate that has left has ended: it touches no ring any more. */
   gone(id: number): void {
     for (const r of this.#retired) r.holders = r.holders.filter((holder) => holder !== id);
+  }
+
+  /** An isolate is pinned on another CPU now, -1 for none: who is on the same one as its peer does not spin for it. */
+  moved(name: string, cpu: number): void {
+    const isolate = this.#need(name);
+    this.#isolates.set(name, { ...isolate, cpu });
+    for (const { from, to, ref } of this.#links.values()) {
+      if (from.id === isolate.id) setCpu(ref, "producer", cpu);
+      if (to.id === isolate.id) setCpu(ref, "consumer", cpu);
+    }
   }
 
   /** Every ring with its counters, in the order of making. */
@@ -181,8 +199,8 @@ export class RingMatrix {
     for (const { from, to, ref } of this.#links.values()) {
       if (from !== isolate && to !== isolate) continue;
       const { producer, consumer, state } = readRing(ref);
-      beat += from === isolate ? producer.beat : consumer.beat;
-      if (to === isolate && state === "open") unread += producer.bytes - consumer.bytes;
+      beat += from.id === isolate.id ? producer.beat : consumer.beat;
+      if (to.id === isolate.id && state === "open") unread += producer.bytes - consumer.bytes;
     }
     return { beat, unread };
   }

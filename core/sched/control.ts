@@ -126,6 +126,8 @@ export interface CoreControlOptions {
   log(text: string): void;
   /** Whether a client that nothing runs for is still there: its plugin is loaded. */
   keep(name: string): boolean;
+  /** Told where all others run: the one CPU, or -1 when it is more than one. */
+  shared?(cpu: number): void;
 }
 
 /** See the head of this file. */
@@ -139,16 +141,18 @@ export class CoreControl {
   readonly #clock: Clock;
   readonly #log: (text: string) => void;
   readonly #keep: (name: string) => boolean;
+  readonly #shared: (cpu: number) => void;
   readonly #clients: Map<string, Client> = new Map();
   #touched = false;
   #problems = "";
   #cancelTick: (() => void) | undefined;
 
-  constructor({ clock, topology, host, hostCores, log, keep }: CoreControlOptions) {
+  constructor({ clock, topology, host, hostCores, log, keep, shared = () => {} }: CoreControlOptions) {
     this.host = host;
     this.#clock = clock;
     this.#log = log;
     this.#keep = keep;
+    this.#shared = shared;
     this.table = new CoreTable({ topology, clock, host: hostCores, changed: () => this.#place() });
   }
 
@@ -318,6 +322,7 @@ export class CoreControl {
       this.#moved(client, cpus, dedicated || pinned.length > 0);
       placements.push({ name: client.name, tids: tidsOf(client), cpus, dedicated });
     }
+    this.#shared(only(shared));
     if (!this.#touched) return;
     const problems = this.host.place({ shared, placements }).join("; ");
     if (problems !== "" && problems !== this.#problems) this.event(problems);
@@ -326,13 +331,13 @@ export class CoreControl {
 
   #moved(client: Client, cpus: readonly number[], pinned: boolean): void {
     const text = formatCpus(cpus);
+    for (const member of client.members.keys()) member.moved(only(cpus));
     if (text === client.cpus) return;
     if (client.cpus !== "" && (pinned || this.#touched)) {
       client.moves++;
       this.event(`${client.name}: core ${client.cpus} -> ${text}`);
     }
     client.cpus = text;
-    for (const member of client.members.keys()) member.moved(cpus.length === 1 ? cpus[0] : -1);
   }
 
   /** Looks at the queues from time to time, as long as somebody wants that. */
@@ -417,6 +422,11 @@ function newClient(name: string, base: Partial<CoreSettings>): Client {
     scheduled: "",
     ...counts,
   };
+}
+
+/** The one CPU, or -1 when there are more. */
+function only(cpus: readonly number[]): number {
+  return cpus.length === 1 ? cpus[0] : -1;
 }
 
 function tidsOf(client: Client): number[] {

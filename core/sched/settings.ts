@@ -41,6 +41,22 @@ export const DEFAULT_SETTINGS: CoreSettings = {
 /** The `cores` of a manifest or an image: shared, how many it has to itself, or keys. */
 export type CoresEntry = "shared" | number | Record<string, string | number>;
 
+/** Each key: its JSON type in a manifest, and what it means. */
+export const SETTING_HELP: { [K in keyof CoreSettings]: ["integer" | "string" | ("integer" | "string")[], string] } = {
+  cores: ["integer", "the most cores that it may have to itself"],
+  guaranteed: ["integer", "how many of them are promised"],
+  want: [["integer", "string"], "how many it wants now, or auto"],
+  spinning: [["integer", "string"], "looks at its rings before it sleeps, or auto"],
+  qdelay: ["integer", "a request that waits longer, microseconds, brings it a core; 0: none does"],
+  quantum: ["integer", "how long it runs before others have their turn, microseconds; 0: the host's measure"],
+  wired: ["string", "the only cores that will do, 2-3,8; or none"],
+  pin: ["string", "where it is kept while it has no core to itself, 0-1; or none"],
+  siblings: ["string", "any, both (it uses all threads of its cores), none (the others stay idle)"],
+  priority: ["string", "lc (latency-critical) or be (best-effort)"],
+  watchdog: ["integer", "milliseconds without a heartbeat that are too many; 0: nobody looks"],
+  hang: ["string", "what happens then: kill or report"],
+};
+
 /** How one key reads: EINVAL for what it does not take. */
 const KEYS: { [K in keyof CoreSettings]: (text: string) => CoreSettings[K] } = {
   cores: (text) => count(text, 1024),

@@ -22,7 +22,10 @@ import {
 } from "../../core/plugin/author.ts";
 import type { Kernel } from "../../core/kernel.ts";
 import { isPrivileged } from "../../core/users.ts";
+import { coreCommands, coresDir, pluginCores, pluginCounters } from "./cores.ts";
+import { metricsText } from "./metrics.ts";
 import { parseLoadWords } from "./options.ts";
+import { queuesDir } from "./queues.ts";
 import type { Placement } from "../../core/plugin/manifest.ts";
 import type { PluginInstance, Supervisor } from "../../core/plugin/supervisor.ts";
 
@@ -36,7 +39,9 @@ export default definePlugin({
     return tree({
       plugins: pluginsDir(kernel),
       rings: () => kernel.report("rings"),
-      queues: () => kernel.report("queues"),
+      cores: coresDir(kernel, (req) => mayControl(kernel, req)),
+      queues: queuesDir(kernel, (req) => mayControl(kernel, req)),
+      metrics: () => metricsText(kernel),
       listen: () => [...kernel.listeners].map((l) => `${l.address} ${l.status()}\n`).join(""),
       connections: () => [...kernel.connections].map((c) => `${c.address} ${c.status()}\n`).join(""),
       health: () => kernel.report("health"),
@@ -62,7 +67,7 @@ function pluginsCtl(kernel: Kernel): Described {
   const supervisor = () => supervisorOf(kernel);
   return ctl({
     "load plugin words...": {
-      help: "[as NAME] [placement inline|isolate|process] [cpu N] [option=value ...]",
+      help: "[as NAME] [placement inline|isolate|process] [cpu N] [cores N|key:value,...] [option=value ...]",
       async run(plugin: string, words: string[], req: Req) {
         mayControl(kernel, req);
         const { options } = await supervisor().manifestOf(plugin);
@@ -102,10 +107,12 @@ function pluginDir(kernel: Kernel, name: string): Described | undefined {
         help: "takes it away; with force also when files of it are open",
         run: (force, req) => control(kernel, req, (s) => s.unload(name, { force: isForce(force) })),
       },
+      ...coreCommands(kernel, name, (req) => mayControl(kernel, req)),
     }, { mode: OWNER_WRITES }),
+    cores: () => pluginCores(kernel, name),
     status: () => statusText(kernel, inst),
     manifest: () => inst.files.manifestText,
-    stats: () => statLines(inst.started?.stats() ?? {}),
+    stats: () => statLines({ ...inst.started?.stats(), ...pluginCounters(kernel, name) }),
     man: () => inst.files.man || `${name} has no manual page\n`,
   });
 }

@@ -6,6 +6,7 @@
 
 import { Err } from "../../core/err.ts";
 import type { Placement } from "../../core/plugin/manifest.ts";
+import { type CoresEntry, entrySettings } from "../../core/sched/settings.ts";
 import type { Schema } from "../../core/plugin/schema.ts";
 
 /** What the words say. */
@@ -13,10 +14,11 @@ export interface LoadWords {
   as?: string;
   placement?: Placement;
   cpu?: number;
+  cores?: CoresEntry;
   options: Record<string, unknown>;
 }
 
-/** Reads `as NAME placement P cpu N option=value ...`, in any order; `schema` is that of the plugin's options. */
+/** Reads `as NAME placement P cpu N cores C option=value ...`, in any order; `schema` is that of the plugin's options. */
 export function parseLoadWords(words: readonly string[], schema: Schema): LoadWords {
   const load: LoadWords = { options: {} };
   for (let i = 0; i < words.length; i++) {
@@ -46,8 +48,19 @@ function setWord(load: LoadWords, word: string, value: string): void {
       if (!/^\d{1,4}$/.test(value)) throw new Err("EINVAL", `cpu is the number of a CPU, not "${value}"`);
       load.cpu = Number(value);
       return;
+    case "cores":
+      load.cores = coresOf(value);
+      return;
   }
-  throw new Err("EINVAL", `"${word}" is none of: as NAME, placement P, cpu N, option=value`);
+  throw new Err("EINVAL", `"${word}" is none of: as NAME, placement P, cpu N, cores N, option=value`);
+}
+
+/** `2`, or `cores:2,guaranteed:1,priority:be`. */
+function coresOf(text: string): CoresEntry {
+  if (/^\d{1,4}$/.test(text)) return Number(text);
+  const entry = Object.fromEntries(text.split(",").map((pair) => pair.split(":", 2)));
+  entrySettings(entry); // says what is wrong with it
+  return entry;
 }
 
 function optionValue(text: string, isText: boolean): unknown {

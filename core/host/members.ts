@@ -1,0 +1,70 @@
+/**
+ * Isolates and processes of plugins as members of the core control, and the control itself for this host.
+ *
+ * Layer: core/host, between spawn.ts, which has them started, and core/sched/control.ts, which says where they run.
+ */
+
+import type { Kernel } from "../kernel.ts";
+import { readRing } from "../ring/layout.ts";
+import { CoreControl, type Member } from "../sched/control.ts";
+import { parseCpus } from "../sched/cpulist.ts";
+import type { Hosted } from "./hosted.ts";
+import { Isolate, KERNEL } from "./isolate.ts";
+import { hostTopology, Placer } from "./placer.ts";
+import type { Warden } from "./spawn.ts";
+
+/** The core control of a kernel on this host. `hostCores` are never given to a plugin; the first one when not said. */
+export function openCores(kernel: Kernel, warden: Warden, hostCores?: string): CoreControl {
+  return new CoreControl({
+    clock: kernel.clock,
+    topology: hostTopology(),
+    host: new Placer(kernel.clock),
+    hostCores: hostCores === undefined ? undefined : parseCpus(hostCores),
+    log: (text) => kernel.log.print(text),
+    shared: (cpu) => warden.rings.moved(KERNEL, cpu),
+    keep: (name) => kernel.supervisor?.get(name) !== undefined,
+  });
+}
+
+/** A plugin that runs, as a member. */
+export function memberOf(hosted: Hosted): Member {
+  return hosted instanceof Isolate ? isolateMember(hosted) : processMember(hosted);
+}
+
+function isolateMember(isolate: Isolate): Member {
+  return {
+    id: isolate.id,
+    tids: () => isolate.pid > 0 ? [isolate.pid] : [],
+    moved: (cpu) => isolate.moved(cpu),
+    spin: (looks) => isolate.spin(looks),
+    queue() {
+      const { producer, consumer } = readRing(isolate.transport.out.ref);
+      return { written: producer.bytes, taken: consumer.bytes };
+    },
+    watchdog: (ms, hang) => isolate.watchdog(ms, hang),
+    counters: () => ({ ...isolate.counters(), beats: isolate.beats(), hangs: isolate.hangs }),
+    kill: () => isolate.kill(),
+  };
+}
+
+/** A process spins on nothing, and its requests are in a pipe that tells nothing of itself. */
+function processMember(process: Hosted): Member {
+  return {
+    id: `pid ${process.id}`,
+    tids: () => threadsOf(process.pid),
+    moved() {},
+    spin() {},
+    queue: () => undefined,
+    watchdog() {},
+    counters: () => ({ beats: process.beats() }),
+    kill: () => process.kill(),
+  };
+}
+
+function threadsOf(pid: number): number[] {
+  try {
+    return [...Deno.readDirSync(`/proc/${pid}/task`)].map((entry) => Number(entry.name));
+  } catch {
+    return []; // it has ended
+  }
+}
