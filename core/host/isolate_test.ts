@@ -262,6 +262,25 @@ Deno.test("a heap that runs full ends that isolate alone, and is told", async ()
   await node.kill(beside);
 });
 
+Deno.test("array buffers beyond their limit end that isolate alone, and are told; those that come and go do not", async () => {
+  const take =
+    "const a: unknown[] = []; for (let i = 0; i < 6; i++) a.push(new Uint8Array(16 << 20).fill(1)); ctx.defer(() => void a);";
+  const churn = `const more = () => {
+    for (let i = 0; i < 8; i++) new Uint8Array(1 << 20).fill(1);
+    ctx.clock.after(1, more);
+  };
+  more();`;
+  const beside = await node.isolate({ module: plugins.serving(`x: "still here"`, churn), limits: { memoryMb: 256 } });
+  const p = await node.isolate({
+    module: plugins.serving("", `ctx.clock.after(1, () => { ${take} })`),
+    limits: { memoryMb: 64 },
+  });
+  assert.match((await node.info(p)).confinement, /buffers 64 MiB/);
+  assert.deepEqual(await node.exited(p), { reason: "heap", text: "its array buffers take more than its 64 MiB" });
+  assert.equal(await node.read(beside, "x"), "still here");
+  await node.kill(beside);
+});
+
 Deno.test("stop() lets the plugin dispose, the last registered first; one that does not is killed", async () => {
   const order = plugins.write(`
     import { definePlugin, tree } from "ring9/plugin";

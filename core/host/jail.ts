@@ -20,9 +20,6 @@ export type PermissionKind = typeof KINDS[number];
 
 const KINDS = ["read", "write", "net", "env", "sys", "run", "ffi"] as const;
 
-/** What a process may have beside its heap before the cgroup ends it, MiB: Deno itself, and array buffers. */
-const MEMORY_BESIDE_HEAP_MB = 384;
-
 /** What every program needs to see. */
 const SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache"];
 /** What a program that uses the network reads. */
@@ -39,6 +36,8 @@ export interface JailSpec {
   readonly name: string;
   readonly permissions: Permissions;
   readonly heapMb: number;
+  /** What it may have beside its heap before the cgroup ends it, MiB: Deno itself, and array buffers. */
+  readonly memoryMb: number;
   /** Paths beside the system's that it may read: the core's code. */
   readonly readable: readonly string[];
   /** The program, after `deno run FLAGS`. */
@@ -77,7 +76,7 @@ export async function makeJail(spec: JailSpec): Promise<Jail> {
     walls.push("bubblewrap", ...(filter ? ["seccomp"] : []));
   }
   const cgroup = memoryCgroup(spec);
-  if (cgroup) walls.push(`memory cgroup ${spec.heapMb + MEMORY_BESIDE_HEAP_MB} MiB`);
+  if (cgroup) walls.push(`memory cgroup ${spec.heapMb + spec.memoryMb} MiB`);
   return {
     command: "/bin/sh",
     args: ["-c", SCRIPT, "ring9", cgroup, filter, ...command],
@@ -183,8 +182,8 @@ function withLibrary(permissions: Permissions, own: OwnFilter | null): Permissio
 let cgroupCount = 0;
 
 /** A new cgroup below our own that limits memory: its folder, or empty where that can not be had. */
-function memoryCgroup({ heapMb }: JailSpec): string {
-  const bytes = String((heapMb + MEMORY_BESIDE_HEAP_MB) * 2 ** 20);
+function memoryCgroup({ heapMb, memoryMb }: JailSpec): string {
+  const bytes = String((heapMb + memoryMb) * 2 ** 20);
   for (const { folder, limit } of memoryControllers()) {
     const made = `${folder}/ring9-${Deno.pid}-${++cgroupCount}`;
     try {

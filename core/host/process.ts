@@ -135,6 +135,7 @@ export class PluginProcess implements Hosted {
       name: spec.name,
       permissions: spec.permissions,
       heapMb: limits.heapMb,
+      memoryMb: limits.memoryMb,
       readable: [`${modules.project}/core`],
       script: `${modules.project}/core/host/process_main.ts`,
     });

@@ -238,6 +238,20 @@ Deno.test("a full heap ends the process, and is told as that", async () => {
   assert.deepEqual(await node.exited(p), { reason: "heap", text: "it reached its heap limit of 32 MiB" });
 });
 
+Deno.test("array buffers beyond the limit end the process where a memory cgroup can be had", async () => {
+  const fill = "const a: unknown[] = []; for (;;) a.push(new Uint8Array(16 << 20).fill(1));";
+  const module = plugins.serving("", `ctx.clock.after(1, () => { ${fill} })`);
+  const p = await node.process({ module, limits: { heapMb: 64, memoryMb: 192, hangMs: 3000 } });
+  const { confinement } = await node.info(p);
+  if (/memory cgroup/.test(confinement)) {
+    assert.match(confinement, /memory cgroup 256 MiB/);
+    assert.match((await node.exited(p)).text, /SIGKILL|status 137/);
+  } else {
+    console.log("skipped: no memory cgroup can be made here");
+    await node.kill(p);
+  }
+});
+
 Deno.test("one that speaks nonsense on the pipe is ended", async () => {
   const module = plugins.serving("", `ctx.clock.after(1, () => Deno.stdout.writeSync(new Uint8Array(64).fill(0xff)))`);
   const { reason, text } = await node.exited(await node.process({ module }));
