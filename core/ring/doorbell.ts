@@ -19,9 +19,9 @@
  * See futex(2), and the haltpoll governor of Linux for the idea of the adaptive budget.
  */
 
-/** States of a bell's word. */
+/** States of a bell's word: its isolate runs, sleeps with its event loop running, sleeps blocked. */
 const AWAKE = 0, PARKED = 1, NAPPING = 2;
-/** The word after it: counts the naps that were ended. One of its own, so that ending a nap wakes no parked wait. */
+/** The word after it, on which a blocked isolate sleeps: counts how often it was woken. So waking it wakes no parked wait. */
 const NAPS = 1;
 
 /** Bytes of a bell that has a cache line (and its prefetched neighbour) to itself. */
@@ -192,21 +192,26 @@ export class Doorbell {
     ringWords(this.#words);
   }
 
-  /** Blocks until the waiter is ready. The order of arm, look and wait is what loses no wake-up. */
+  /** Blocks until the waiter is ready. */
   #sleep(waiter: Waiter, timeoutMs: number): How {
-    let how: How = "parked";
+    const one = [{ waiter }];
     for (;;) {
-      Atomics.store(this.#words, 0, PARKED);
-      waiter.arm();
-      if (waiter.ready()) break;
-      if (Atomics.wait(this.#words, 0, PARKED, timeoutMs) === "timed-out") {
-        if (!waiter.ready()) how = "timed out";
-        break;
-      }
+      const rung = this.#block(one, timeoutMs);
+      if (waiter.ready()) return "parked";
+      if (!rung) return "timed out";
     }
-    Atomics.store(this.#words, 0, AWAKE);
-    waiter.disarm();
-    return how;
+  }
+
+  /** Blocks the isolate until it is rung, or one is ready; false when time is over. The order of its steps loses no wake-up. */
+  #block(waiting: readonly { waiter: Waiter }[], timeoutMs: number): boolean {
+    const words = this.#words, naps = Atomics.load(words, NAPS);
+    Atomics.store(words, 0, NAPPING);
+    for (const { waiter } of waiting) waiter.arm();
+    const ready = waiting.some(({ waiter }) => waiter.ready());
+    const rung = ready || Atomics.wait(words, NAPS, naps, timeoutMs) !== "timed-out";
+    Atomics.store(words, 0, AWAKE);
+    for (const { waiter } of waiting) waiter.disarm();
+    return rung;
   }
 
   /** Runs while anything is waited for. */
@@ -255,12 +260,8 @@ export class Doorbell {
     const napMs = this.budget.napMs * this.#share;
     if (napMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
     await null; // who was woken by the same event has a step, and may hand over more
-    const start = this.#monotonic?.(), naps = Atomics.load(this.#words, NAPS);
-    Atomics.store(this.#words, 0, NAPPING);
-    for (const w of this.#waiting) w.waiter.arm();
-    if (!this.#waiting.some(({ waiter }) => waiter.ready())) Atomics.wait(this.#words, NAPS, naps, napMs);
-    Atomics.store(this.#words, 0, AWAKE);
-    for (const w of this.#waiting) w.waiter.disarm();
+    const start = this.#monotonic?.();
+    this.#block(this.#waiting, napMs);
     this.#adapt(start);
     return this.#settle("napped");
   }

@@ -82,6 +82,7 @@ test("there is no spin for a peer on the same CPU", async () => {
   const thing = new Thing();
   thing.eager = false;
   const waiting = bell.wait(thing);
+  for (let i = 0; i < 4; i++) await null;
   assert.ok(bell.parked);
   assert.equal(thing.looks, 1);
   thing.here = true;
@@ -173,4 +174,56 @@ test("microtasks go on while it spins, other events in its turns", async () => {
   port.port1.close();
   port.port2.close();
   assert.equal(events, 1);
+});
+
+test("what is due on the same CPU is napped for: the isolate blocks, and is woken by the other side", async () => {
+  const sab = new SharedArrayBuffer(8), flag = new Int32Array(sab);
+  const bell = new Doorbell(createBell(), { budget: { spin: 0, turns: 0, napMs: 10_000 } });
+  const ringer = new Worker(new URL("./doorbell_ringer.ts", import.meta.url).href, { type: "module" });
+  try {
+    await new Promise((resolve) => ringer.onmessage = resolve);
+    const due = new Thing();
+    due.eager = false;
+    due.due = true;
+    due.ready = () => Atomics.load(flag, 0) === 1;
+    ringer.postMessage({ bell: bell.ref, flag: sab });
+    assert.equal(await bell.wait(due), "napped");
+    assert.deepEqual(bell.stats, { spins: 0, turned: 0, naps: 1, parks: 0, turns: 0 });
+  } finally {
+    ringer.terminate();
+  }
+});
+
+test("a nap is short: what is not there after it is parked for, and the next nap is half as long", async () => {
+  let now = 0;
+  const bell = new Doorbell(createBell(), { budget: { spin: 0, turns: 0, napMs: 5 }, monotonic: () => now += 5 });
+  const thing = new Thing();
+  thing.eager = false;
+  thing.due = true;
+  const waiting = bell.wait(thing);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(bell.parked);
+  assert.equal(bell.share, 0.5);
+  thing.here = true;
+  bell.ring();
+  assert.equal(await waiting, "parked");
+});
+
+test("naps that follow one another leave the event loop its turns", async () => {
+  let now = 0;
+  const turns = counting();
+  const options = {
+    budget: { spin: 0, turns: 0, napMs: 1 },
+    turn: turns.turn,
+    monotonic: () => now += 0.01,
+    windowMs: 1,
+  };
+  const bell = new Doorbell(createBell(), options);
+  for (let i = 0; i < 1000; i++) {
+    const thing = new Thing(0);
+    thing.eager = false;
+    thing.due = true;
+    await bell.wait(thing);
+  }
+  assert.ok(now > 10 && turns.count >= Math.floor(now / 2) - 2, `${turns.count} turns in ${now} ms`);
 });

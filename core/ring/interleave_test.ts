@@ -13,7 +13,7 @@ import {
   type Threads,
   traced,
 } from "../../tests/interleave.ts";
-import { type BellRef, createBell, Doorbell } from "./doorbell.ts";
+import { type BellRef, createBell, Doorbell, ringBell } from "./doorbell.ts";
 import {
   Consumer,
   consumerBell,
@@ -296,13 +296,13 @@ mistake("a sleeper that looks before it arms", () => {
 }, /receiver will sleep for ever/);
 
 mistake("a ringer that looks at the bell before it publishes", () => {
-  const ref = ring(32), word = new Int32Array(consumerBell(ref).buffer, consumerBell(ref).offset, 1);
+  const ref = ring(32);
   return {
     sender() {
-      const deaf = { buffer: new SharedArrayBuffer(4), offset: 0 };
+      const deaf = createBell();
       const p = attach(() => new Producer({ ...ref, consumerBell: deaf }, { id: 1 }));
       p.bytes[p.reserve(1)] = 1;
-      if (Atomics.exchange(word, 0, 0) === 1) Atomics.notify(word, 0);
+      ringBell(consumerBell(ref));
       p.publish();
     },
     receiver: receiver(ref, 1),
