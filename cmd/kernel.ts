@@ -77,7 +77,6 @@ async function listenPrivately(booted: Node, path: string, say: (text: string) =
 /** The socket's path, where one can be made: that it is so is seen before anything runs. */
 function socketPath(): string {
   const path = args.socket ?? defaultSocket();
-  if (!path.startsWith("/")) throw new Err("EINVAL", `the socket's path is absolute, and "${path}" is not`);
   checkListen(`unix!${path}`);
   return path;
 }

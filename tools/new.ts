@@ -122,7 +122,11 @@ function main(): number {
     if (positionals.length !== 2 || positionals[0] !== "plugin") throw new Refusal(USAGE);
     const folder = newPlugin(positionals[1], values.dir);
     const test = values.dir ? `cd ${folder} && deno test -R` : `deno task test ${relative(ROOT, folder)}`;
-    console.log(`made ${folder}\nits tree is in mod.ts; test it: ${test}`);
+    const named = values.dir ? folder : positionals[1];
+    console.log(`made ${folder}
+its tree is in mod.ts; test it:  ${test}
+load it into a node that runs:   echo 'load ${named}' | deno task 9p write ADDRESS /sys/plugins/ctl
+and after each change:           echo reload | deno task 9p write ADDRESS /sys/plugins/${positionals[1]}/ctl`);
     return 0;
   } catch (thrown) {
     if (!(thrown instanceof Refusal || thrown instanceof TypeError)) throw thrown;

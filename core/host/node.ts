@@ -190,6 +190,9 @@ export function checkListen(text: string): Address {
   if (address.net === "unix" && new TextEncoder().encode(address.path).length > MAX_SOCKET_PATH) {
     throw new Err("ENAMETOOLONG", `cannot listen at ${text}: a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
   }
+  if (address.net === "unix" && !address.path.startsWith("/")) {
+    throw new Err("EINVAL", `cannot listen at ${text}: the path of a socket begins with /`);
+  }
   if (address.net === "unix") makePrivateFolder(address.path.slice(0, address.path.lastIndexOf("/")));
   return address;
 }

@@ -6,10 +6,15 @@ import { bootNode } from "../node.ts";
 const ROOT = new URL("../../", import.meta.url);
 
 /** Runs `deno task boot` to its end: what it says, and its exit status. */
-async function boot(args: string[], input = ""): Promise<{ code: number; text: string }> {
+async function boot(
+  args: string[],
+  { input = "", env = {}, cwd = ROOT }: { input?: string; env?: Record<string, string>; cwd?: string | URL } = {},
+): Promise<{ code: number; text: string }> {
+  const config = new URL("deno.json", ROOT).pathname;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["task", "--quiet", "boot", ...args],
-    cwd: ROOT,
+    args: ["task", "--quiet", "--config", config, "boot", ...args],
+    cwd,
+    env,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -89,6 +94,29 @@ export default definePlugin({
   }
 });
 
+Deno.test("paths are the caller's; a second node of a user gets a socket of its own, and is told of the first", async () => {
+  const dir = await Deno.realPath(await Deno.makeTempDir());
+  const said = async (args: string[]) => {
+    const { code, text } = await boot(args, { input: "exit\n", env: { XDG_RUNTIME_DIR: dir }, cwd: dir });
+    assert.equal(code, 0, text);
+    return text;
+  };
+  try {
+    assert.match(await said(["--socket", "s"]), new RegExp(`listening on unix!${dir}/s\n`));
+    assert.match(await said(["--listen", "unix!sub/s"]), new RegExp(`listening on unix!${dir}/sub/s\n`));
+    await using _first = await bootNode("--socket", `${dir}/ring9/9p`);
+    const text = await said([]);
+    assert.match(text, new RegExp(`another node of yours is at unix!${dir}/ring9/9p\n`));
+    assert.match(text, new RegExp(`listening on unix!${dir}/ring9/9p-\\d+\n`));
+    const { code, text: refused } = await boot(["--no-console", "--socket", `${dir}/ring9/9p`]);
+    assert.match(refused, /cannot listen at .*: a server answers there already/);
+    assert.equal(code, 78);
+    assert.deepEqual([...Deno.readDirSync(dir)].map(({ name }) => name).sort(), ["ring9", "sub"], "nothing is left");
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("an image with a mistake is refused with the place", async () => {
   const dir = await Deno.makeTempDir();
   try {
@@ -142,7 +170,7 @@ Deno.test("the shell lists, reads, writes, binds, and goes with the end of its i
     "ps",
     "echo $user ''",
   ].join("\n") + "\n";
-  const { code, text } = await boot(["--socket", `${dir}/s`], script);
+  const { code, text } = await boot(["--socket", `${dir}/s`], { input: script });
   await Deno.remove(dir, { recursive: true });
   assert.equal(code, 0, text);
   assert.match(text, /% hello {2}there\nagain\n/);
