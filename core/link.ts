@@ -82,7 +82,7 @@ export interface Link {
   onRoom: () => void;
 }
 
-/** Who takes what arrives: `begin`, frames, `end`; at least one frame between the two. */
+/** Who takes what arrives: `begin`, frames, `end`. */
 export interface FrameSink {
   /** Frames follow: the time to read the clock. */
   begin(): void;

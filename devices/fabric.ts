@@ -71,18 +71,26 @@ abstract class Fabric {
     this.#schedule(() => this.run());
   }
 
-  /** Delivers at most a batch of each sender; comes again when that was not all. */
+  /** Delivers at most a batch of each sender; comes again when that was not all. What a sink throws ends the batch, not the network. */
   run(): void {
     this.#scheduled = false;
-    for (const port of [...this.ports]) {
-      for (let i = 0; i < BATCH && port.queue.peek(); i++) {
+    try {
+      for (const port of [...this.ports]) this.#deliver(port);
+      for (const port of [...this.ports]) port.settle();
+    } finally {
+      if (this.ports.some((port) => port.queue.length > 0)) this.kick();
+    }
+  }
+
+  #deliver(port: MemPort): void {
+    for (let i = 0; i < BATCH && port.queue.peek(); i++) {
+      try {
         this.route(port);
+      } finally {
         port.queue.drop();
       }
-      port.drained();
     }
-    for (const port of [...this.ports]) port.settle();
-    if (this.ports.some((port) => port.queue.length > 0)) this.kick();
+    port.drained();
   }
 
   protected join(port: MemPort): MemPort {

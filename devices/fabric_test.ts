@@ -144,3 +144,18 @@ Deno.test("switch: floods what it does not know, learns from the source, forgets
   send(ports[0], mac(77), mac(1), "after close");
   assert.deepEqual(seen("after close"), [0, 1, 0]);
 });
+
+Deno.test("cable: what a sink throws reaches who schedules, loses that frame alone, and the rest still comes", () => {
+  const { schedule, step, due } = stepper();
+  const { ends: [a, b] } = new Cable({ name: "a" }, { name: "b" }, { schedule });
+  const log = new Log();
+  b.attach(log);
+  log.answer = () => {
+    log.answer = () => {};
+    throw new Error("a bug");
+  };
+  for (const text of ["one", "two"]) send(a, b.mac, a.mac, text);
+  assert.throws(step, { message: "a bug" });
+  while (due.length > 0) step();
+  assert.deepEqual(log.lines.filter((line) => line.length === 3 && line !== "end"), ["one", "two"]);
+});

@@ -42,8 +42,8 @@ export interface PacketOptions {
   /** Whether super-frames and checksums to be added are sent; true when not said. They are received in any case. */
   offload?: boolean;
   spinUs?: number;
-  /** Told when the interface has gone. */
-  onFault?(why: Error): void;
+  /** Told what failed, of the device or of who takes its frames; `isOver` when nothing will come any more. */
+  onFault?(why: Error, isOver: boolean): void;
 }
 
 /** Opens a packet socket. EPERM without CAP_NET_RAW, ENODEV when there is no such interface. */
@@ -128,7 +128,7 @@ export class Packet implements Port {
       fd,
       drain: (limit) => this.#drain(limit),
       spinUs: options.spinUs ?? SPIN_US,
-      onFault: (why) => options.onFault?.(why),
+      onFault: (why, isOver) => options.onFault?.(why, isOver),
     });
   }
 
@@ -188,26 +188,30 @@ export class Packet implements Port {
   }
 
   #drain(limit: number): number {
-    const words = this.#words, info = this.#info;
-    let count = 0, isBegun = false;
+    const words = this.#words, sink = this.#sink;
+    let count = 0;
     for (; count < limit && !this.#closed; count++) {
       const slot = slotAt(this.#slot), word = slot >> 2;
       if ((Atomics.load(words, word + STATUS) & TP_STATUS_USER) === 0) break;
-      const at = slot + this.#halves[(slot >> 1) + MAC_AT], bytes = words[word + CAPTURED], sink = this.#sink;
-      if (!sink || bytes < words[word + LENGTH]) this.#inDrops++;
-      else {
-        if (!isBegun) sink.begin();
-        isBegun = true;
-        this.#inPackets++;
-        this.#inBytes += bytes;
-        readVnet(this.#bytes, at - VNET_BYTES, info);
-        sink.frame(this.#bytes, at, at + bytes, info);
+      if (count === 0) sink?.begin();
+      try {
+        this.#deliver(sink, slot + this.#halves[(slot >> 1) + MAC_AT], word);
+      } finally {
+        Atomics.store(words, word + STATUS, TP_STATUS_KERNEL);
+        this.#slot = (this.#slot + 1) % SLOTS;
       }
-      Atomics.store(words, word + STATUS, TP_STATUS_KERNEL);
-      this.#slot = (this.#slot + 1) % SLOTS;
     }
-    if (isBegun) this.#sink?.end();
+    if (count > 0) sink?.end();
     return count;
+  }
+
+  #deliver(sink: FrameSink | null, at: number, word: number): void {
+    const bytes = this.#words[word + CAPTURED];
+    if (!sink || bytes < this.#words[word + LENGTH]) return void this.#inDrops++;
+    this.#inPackets++;
+    this.#inBytes += bytes;
+    readVnet(this.#bytes, at - VNET_BYTES, this.#info);
+    sink.frame(this.#bytes, at, at + bytes, this.#info);
   }
 
   /** Adds what Linux has dropped since it was last asked. */

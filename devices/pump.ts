@@ -11,7 +11,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { toErr } from "../core/err.ts";
+import { Err, toErr } from "../core/err.ts";
 import { must, netCalls, O_CLOEXEC, O_NONBLOCK } from "./net_calls.ts";
 
 /** Frames between two turns of the event loop. */
@@ -30,8 +30,8 @@ export interface PumpOptions {
   drain(limit: number): number;
   /** Microseconds that it looks before it parks; 0 parks at once. */
   spinUs: number;
-  /** Told when it ends because the device has failed. */
-  onFault(why: Error): void;
+  /** Told what was thrown by the device or by who takes the frames; `isOver` when it was too much in a row, and the pump ends. */
+  onFault(why: Error, isOver: boolean): void;
 }
 
 /** See the head of this file. */
@@ -78,8 +78,9 @@ export class Pump {
           faults = 0;
         }
       } catch (thrown) {
-        if (++faults < MAX_FAULTS) continue;
-        return this.#options.onFault(toErr(thrown));
+        const isOver = ++faults === MAX_FAULTS;
+        this.#options.onFault(toErr(thrown), isOver);
+        if (isOver) return;
       }
     }
   }
@@ -113,7 +114,7 @@ export class Pump {
     const sleptUs = (performance.now() - beginMs) * 1000;
     this.#windowUs = sleptUs < 4 * this.spinUs ? this.spinUs : this.#windowUs > 4 ? this.#windowUs / 2 : 0;
     const events = view.getInt16(REVENTS, true);
-    if (events !== 0 && (events & POLLIN) === 0) throw new Error(`poll: events ${events}`);
+    if (events !== 0 && (events & POLLIN) === 0) throw new Err("ENODEV", "the interface has gone, or is down");
   }
 }
 

@@ -61,8 +61,8 @@ export interface TapOptions extends HostSettings {
   multiQueue?: boolean;
   /** Microseconds that it looks for frames before it sleeps. */
   spinUs?: number;
-  /** Told when the interface has gone. */
-  onFault?(why: Error): void;
+  /** Told what failed, of the device or of who takes its frames; `isOver` when nothing will come any more. */
+  onFault?(why: Error, isOver: boolean): void;
 }
 
 /** Opens a queue. EPERM without CAP_NET_ADMIN, EBUSY when another has the interface, EINVAL for a queue of another kind. */
@@ -138,7 +138,7 @@ export class Tap implements Port {
       fd,
       drain: (limit) => this.#drain(limit),
       spinUs: options.spinUs ?? SPIN_US,
-      onFault: (why) => options.onFault?.(why),
+      onFault: (why, isOver) => options.onFault?.(why, isOver),
     });
   }
 

@@ -133,3 +133,50 @@ netTest("tap: a second open of one queue is refused, of a multi-queue interface 
   for (const queue of queues) await queue.close();
   assert.throws(() => openTap({ name: "a name that is too long" }), { code: "EINVAL" });
 });
+
+netTest(
+  "tap: an interface that goes is told, and ends the device; what is sent then is dropped",
+  [program("ip")],
+  async () => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const tap = openTap({
+      name: "tap2",
+      up: true,
+      onFault: (why, isOver) => isOver && resolve((why as { code?: string }).code ?? why.message),
+    });
+    tap.attach(new Keeper());
+    await run("ip", "link", "delete", "tap2");
+    assert.match(await promise, /^(ENODEV|EIO)$/);
+    send(tap, new Uint8Array(60));
+    assert.equal(tap.counters().outDrops, 1);
+    await tap.close();
+    send(tap, new Uint8Array(60));
+    assert.equal(tap.counters().outDrops, 2);
+  },
+);
+
+netTest("tap: what its sink throws is told, and the next frame still comes", [program("ip")], async () => {
+  const faults: string[] = [], keeper = new Keeper();
+  const tap = openTap({
+    name: "tap0",
+    up: true,
+    address: `${LINUX}/24`,
+    mac: OUR_MAC,
+    onFault: (why) => faults.push(why.message),
+  });
+  let count = 0;
+  tap.attach({
+    begin: () => {},
+    frame(bytes, at, end, info) {
+      if (++count === 1) throw new Error("a bug");
+      keeper.frame(bytes, at, end, info);
+    },
+    end: () => {},
+  });
+  await run("ip", "neigh", "replace", OURS, "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent");
+  using udp = new HostUdp(9);
+  for (let i = 0; i < 3; i++) udp.send(OURS, 1, new Uint8Array(1));
+  await keeper.find(isUdp);
+  assert.deepEqual(faults, ["a bug"]);
+  await tap.close();
+});

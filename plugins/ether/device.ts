@@ -55,7 +55,7 @@ type Opening = EtherOptions & { name: string; as: string; macBytes: Uint8Array |
 
 const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]> = {
   tap: ({ name, as, macBytes: mac, mtu, offload, queues, spinUs, txqueuelen, hostAddress: address }, around) => {
-    const onFault = (why: Error) => around.log(`${as}: tap ${name}: ${why.message}`);
+    const onFault = faultLog(`${as}: tap ${name}`, around);
     const settings = { name, as, mac, mtu, offload, spinUs, txqueuelen, address, up: true, onFault };
     const first = openTap({ ...settings, multiQueue: queues > 1 });
     const others = Array.from(
@@ -65,7 +65,7 @@ const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]
     return [first, ...others];
   },
   packet: ({ name, as, macBytes: mac, spinUs, offload }, around) => {
-    const onFault = (why: Error) => around.log(`${as}: packet ${name}: ${why.message}`);
+    const onFault = faultLog(`${as}: packet ${name}`, around);
     return [openPacket({ name, as, mac, spinUs, offload, onFault })];
   },
   switch: ({ name, as, macBytes: mac, mtu, offload }, { clock, scope }) => [
@@ -73,3 +73,8 @@ const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]
   ],
   loopback: ({ as, mtu }) => [new Loopback(as, mtu === undefined ? {} : { mtu }).port],
 };
+
+/** Tells the log what failed, and when it was the last time. */
+function faultLog(what: string, { log }: Surroundings): (why: Error, isOver: boolean) => void {
+  return (why, isOver) => log(`${what}: ${why.message}${isOver ? "; given up (try: reload)" : ""}`);
+}
