@@ -1,55 +1,8 @@
 /** Programs in isolates of their own, with blocking calls to a real kernel: what they see, how they end. */
 
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
-import { FLAGS } from "./testdata/driver.ts";
+import { Orders } from "./testdata/orders.ts";
 import type { Order, Ran } from "./testdata/programs.ts";
-
-/** A node that takes orders. */
-class Orders {
-  readonly #child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ...FLAGS, fileURLToPath(new URL("./testdata/programs.ts", import.meta.url))],
-    env: { DENO_NO_UPDATE_CHECK: "1" },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  readonly #stdin = this.#child.stdin.getWriter();
-  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
-  #n = 0;
-
-  constructor() {
-    void this.#listen();
-  }
-
-  give(order: Order): Promise<unknown> {
-    const n = ++this.#n, answer = Promise.withResolvers<unknown>();
-    this.#waiting.set(n, answer);
-    void this.#stdin.write(new TextEncoder().encode(`${JSON.stringify({ ...order, n })}\n`));
-    return answer.promise;
-  }
-
-  async end(): Promise<number> {
-    void this.give({ op: "bye" });
-    const { code } = await this.#child.status;
-    await this.#stdin.close().catch(() => {});
-    return code;
-  }
-
-  async #listen(): Promise<void> {
-    let rest = "";
-    for await (const text of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) {
-        const { n, ok, error, code } = JSON.parse(line);
-        const { resolve, reject } = this.#waiting.get(n)!;
-        if (error === undefined) resolve(ok);
-        else reject(Object.assign(new Error(error), { code }));
-      }
-    }
-  }
-}
 
 const node = new Orders();
 let programs = 0;
@@ -164,7 +117,7 @@ Deno.test("promises and blocking calls go side by side, and a read that waits ho
 });
 
 Deno.test("files of a plugin in an isolate are read and written past the kernel, with the same meaning", async () => {
-  await node.give({ op: "load", plugin: "ram as disk" });
+  await node.give({ op: "load", plugin: "ram as disk placement isolate" });
   await node.give({ op: "ctl", path: "/proc/1/ns", text: "bind -c '#disk' /mnt" });
   const { status, output } = await run(`
     const fd = sys.create("/mnt/f", ORDWR), buffer = new Uint8Array(16), all: string[] = [];

@@ -15,8 +15,8 @@ import { runWarden } from "../warden.ts";
 /** What is ordered. */
 export type Order =
   | { op: "write"; path: string; text: string }
-  | { op: "run"; path: string; args?: string[]; until?: string; then?: string; input?: string }
-  | { op: "load"; plugin: string; options?: Record<string, unknown> }
+  | { op: "run"; path: string; args?: string[]; cpu?: number; until?: string; then?: string; input?: string }
+  | { op: "load"; plugin: string }
   | { op: "ctl"; path: string; text: string }
   | { op: "read"; path: string }
   | { op: "threads" }
@@ -72,7 +72,7 @@ async function obey(node: Node, warden: Warden, order: Order): Promise<unknown> 
     case "run":
       return await run(node, order);
     case "load":
-      return await init.writeText("/sys/plugins/ctl", `load ${order.plugin} placement isolate`);
+      return await init.writeText("/sys/plugins/ctl", `load ${order.plugin}`);
     case "ctl":
       return await init.writeText(order.path, order.text);
     case "read":
@@ -86,12 +86,12 @@ async function obey(node: Node, warden: Warden, order: Order): Promise<unknown> 
 }
 
 /** Runs a program to its end; once its output holds `until`, `then` is written to its ctl. */
-async function run(node: Node, { path, args, until, then, input = "" }: Order & { op: "run" }): Promise<Ran> {
+async function run(node: Node, { path, args, cpu, until, then, input = "" }: Order & { op: "run" }): Promise<Ran> {
   const proc = node.init.spawn({ name: "sh", fds: "empty" }), out = `/tmp/out${++runs}`;
   await feed(proc, input);
   await proc.create(out, ORDWR);
   await proc.dup(1);
-  const child = await node.programs.spawn(proc, path, { args });
+  const child = await node.programs.spawn(proc, path, { args, cpu });
   const ended = proc.wait();
   if (until !== undefined) {
     while (!(await proc.readText(out)).includes(until)) await new Promise((resolve) => setTimeout(resolve, 2));
