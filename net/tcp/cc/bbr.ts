@@ -46,7 +46,7 @@ const MIN_SEGMENTS = 4;
 const MAX_EXTRA_MS = 100;
 
 /** Loss of a round that is heavy; what is left of the bound on what is in flight after it, and after an echo of congestion. */
-const HEAVY_LOSS = 0.02, LOSS_BETA = 0.7, ECN_BETA = 0.8;
+const HEAVY_LOSS = 0.02, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
 /** On a local path the bound does not go below this. */
 const LOCAL_FLOOR_BYTES = 65_536;
 
@@ -138,7 +138,10 @@ export class Bbr implements CongestionControl {
 
   enterRecovery(_now: number, inflight: number, lostBytes: number): void {
     this.saveCwnd();
-    this.inRecovery = this.conserve = true;
+    this.inRecovery = true;
+    // A few segments tell nothing of the path: only a burst of losses makes a round in which what leaves is what arrived.
+    if (lostBytes <= Math.max(HEAVY_LOSS * (inflight + lostBytes), BURST_SEGMENTS * this.mss)) return;
+    this.conserve = true;
     // Until what is sent from now on is acknowledged: the counter is not known here, the next ACK brings it.
     this.conserveUntil = -1;
     this.cwnd = Math.max(inflight + Math.max(lostBytes, this.mss), this.mss);
@@ -241,11 +244,11 @@ export class Bbr implements CongestionControl {
     this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS;
   }
 
-  /** Once a round: the bound on what is in flight falls with heavy loss on a local path, else it rises until it is none. */
+  /** Once a round: the bound on what is in flight falls with heavy loss on a local path, else it slowly rises until it is none. */
   private updateBound(): void {
     if (this.local && this.fullPipe && this.roundLost > HEAVY_LOSS * this.roundAcked) {
       this.bound(LOSS_BETA * this.roundInflight, Math.max(this.product(CWND_GAIN), LOCAL_FLOOR_BYTES));
-    } else if (this.inflightHi < NO_LIMIT) {
+    } else if (this.inflightHi < NO_LIMIT && this.bwRoundStart) {
       this.inflightHi += this.inflightStep;
       this.inflightStep *= 2;
       if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
