@@ -119,7 +119,7 @@ Deno.test("PROBE_RTT finds the path's own RTT again, and costs little", () => {
   assertBetween(throughput(sim, flow, 20_000) / is.rate, 0.95, 1.001, "of the rate, with a probe in it");
 });
 
-Deno.test("after a timeout BBR sends one segment, and has its window back when it is over", () => {
+Deno.test("after a timeout BBR sends one segment, after a burst of losses what arrives; then it has its window back", () => {
   const { sim, flow } = alone(10, { rate: mbit(100), rttMs: 20, queueBytes: 500_000 }, { cc: "bbr" });
   sim.run(1000);
   const cc = flow.cc, before = cc.cwnd;
@@ -127,8 +127,11 @@ Deno.test("after a timeout BBR sends one segment, and has its window back when i
   assert.equal(cc.cwnd, MSS);
   cc.exitRecovery(sim.now);
   assert.equal(cc.cwnd, before);
-  cc.enterRecovery(sim.now, 10 * MSS, MSS);
-  assert.equal(cc.cwnd, 11 * MSS);
+  cc.enterRecovery(sim.now, 40 * MSS, MSS);
+  assert.equal(cc.cwnd, before);
+  cc.exitRecovery(sim.now);
+  cc.enterRecovery(sim.now, 40 * MSS, 10 * MSS);
+  assert.equal(cc.cwnd, 50 * MSS);
   cc.onUndo(sim.now);
   assert.equal(cc.cwnd, before);
 });
