@@ -280,3 +280,14 @@ netTest(
     await ping.status;
   },
 );
+
+netTest("ether: a TAP of two queues stands in the table as two, and frames leave by either", [], async () => {
+  const kernel = newKernel();
+  await using running = await load(kernel, "ether0", { device: "tap tap0", queues: 2, mac: A });
+  assert.deepEqual(kernel.queues.rows().map(({ name, kind }) => `${name} ${kind}`), ["ether0/0 tap", "ether0/1 tap"]);
+  for (const name of ["ether0/0", "ether0/1"]) {
+    send(kernel.queues.claim(name, { owner: "ip" }).handle as Port, frame(BROADCAST, A, 0x88b5, "x".repeat(50)));
+  }
+  assert.match(await running.files.read("ether0/stats"), /^out: 2\n[^]*^output errs: 0\n/m);
+  await assert.rejects(load(newKernel(), "ether1", { device: "switch lan", queues: 2 }), { code: "EINVAL" });
+});
