@@ -22,6 +22,7 @@ usage: 9p COMMAND [OPTIONS] DIAL [PATH...]
   stat   all that is known of files
   rm     remove files               -r directories with all in them
   mkdir  make directories           -p with those on the way
+  top    cores, isolates and rings of a node, live (once: one look; SECONDS apart)
 
 DIAL is tcp!host!port, unix!/path or ws!ws://host/path. PATH is / when not given.
 

@@ -19,6 +19,7 @@ import {
   toErr,
 } from "../core/p9/mod.ts";
 import type { RemoteFile } from "../core/p9/mod.ts";
+import { runTop, topWords } from "./top.ts";
 import { complain, type Found, jsonOf, longLines, print, statText, visible } from "./9p_print.ts";
 
 /** What a command is given. */
@@ -55,6 +56,7 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ["stat", { run: stat, needsPath: false }],
   ["rm", { run: rm, needsPath: true }],
   ["mkdir", { run: mkdir, needsPath: true }],
+  ["top", { run: top, needsPath: false }],
 ]);
 
 /** Does `what` for each path; complains of each that fails. */
@@ -241,6 +243,21 @@ async function removeTree(job: Job, path: string, removed: string[]): Promise<vo
   }
   await client.remove(path, signal);
   removed.push(path);
+}
+
+/** A node's cores, isolates and rings; the words behind the dial string are how often. */
+async function top({ client, paths, signal, flags }: Job): Promise<number> {
+  const words = paths.filter((path) => path !== "/"), how = topWords(words);
+  if (!how) return complain("top: wanted [once] [SECONDS]", flags.json);
+  const read = () => client.readText("/sys/metrics", { signal });
+  await runTop({
+    ...how,
+    read,
+    print: async (text) => void print(text),
+    clear: how.frames > 1 && Deno.stdout.isTerminal(),
+    signal,
+  });
+  return 0;
 }
 
 function isDirectory(dir: Dir): boolean {

@@ -12,6 +12,7 @@ import { type Dir, DMDIR, OREAD, OWRITE } from "../core/p9/types.ts";
 import type { Proc } from "../core/proc.ts";
 import type { SpawnProgram } from "../core/proc_calls.ts";
 import { parseLine, type Redirect } from "./sh_parse.ts";
+import { runTop, topWords } from "./top.ts";
 
 const IO_BYTES = 64 * 1024;
 /** Where programs are that are called by name. */
@@ -81,6 +82,16 @@ const COMMANDS: Record<string, Command> = {
     async run(sh, [path, ...words]) {
       if (path === undefined) throw new Usage();
       await sh.program(path, words);
+    },
+  },
+  top: {
+    usage: "top [-1] [seconds]",
+    help: "shows cores, isolates and rings, again and again; -1 once",
+    async run(sh, words, out) {
+      const how = topWords(words);
+      if (!how) throw new Usage();
+      const read = async () => await sh.proc.readText("/sys/metrics", sh.signal);
+      await runTop({ ...how, read, print: out, clear: how.frames > 1, signal: sh.signal });
     },
   },
   ps: { usage: "ps", help: "lists procs", run: (sh, _, out) => ps(sh, out) },

@@ -162,7 +162,9 @@ export class CoreControl {
     const before = client.base;
     client.base = base;
     client.members.set(member, new QueueProbe());
+    client.scheduled = "";
     try {
+      this.#schedule(client);
       if (this.table.has(name)) this.table.set(name, this.#ask(client));
       else this.table.add(name, this.#ask(client));
     } catch (e) {
@@ -174,8 +176,6 @@ export class CoreControl {
     const { watchdog, hang, spinning } = this.#settings(client);
     member.watchdog(watchdog, hang);
     if (spinning !== undefined) member.spin(spinning);
-    client.scheduled = "";
-    this.#schedule(client);
     this.#place();
     this.#arm();
   }
