@@ -1,0 +1,165 @@
+/** Cores through a mount: given, pinned, refused, killed and watched by text in /sys; metrics; hardware queues. */
+
+import assert from "node:assert/strict";
+import type { Client } from "../../core/p9/client.ts";
+import { ORDWR } from "../../core/p9/types.ts";
+import { bootNode, type TestNode } from "../node.ts";
+import { parseOpenMetrics } from "../openmetrics.ts";
+import { cpus, ffi, interop } from "../skip.ts";
+
+/** Writes one command; throws the refusal. */
+async function ctl(client: Client, path: string, command: string): Promise<void> {
+  await using file = await client.open(path, 1);
+  await file.write(new TextEncoder().encode(command), 0);
+}
+
+async function refused(client: Client, path: string, command: string, words: RegExp): Promise<void> {
+  await assert.rejects(ctl(client, path, command), (e: Error) => {
+    assert.match(e.message, words);
+    return true;
+  });
+}
+
+/** `key value` lines. */
+async function values(client: Client, path: string): Promise<Record<string, string>> {
+  const text = await client.readText(path);
+  return Object.fromEntries(
+    text.trim().split("\n").map((line) => [line.split(" ")[0], line.slice(line.indexOf(" ") + 1)]),
+  );
+}
+
+async function until(what: string, check: () => Promise<boolean>): Promise<void> {
+  for (let look = 0; look < 200; look++) {
+    if (await check()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  assert.fail(`it never came to this: ${what}`);
+}
+
+/** A plugin whose file `loop` never comes back, and whose file `pid` says what it is. */
+async function writeLooper(node: TestNode): Promise<string> {
+  const folder = `${node.dir}/looper`;
+  await Deno.mkdir(folder);
+  const manifest = { name: "looper", version: "1.0.0", api: 1, serves: "/n/looper", cores: { qdelay: 0 } };
+  await Deno.writeTextFile(`${folder}/plugin.json`, JSON.stringify(manifest));
+  await Deno.writeTextFile(
+    `${folder}/mod.ts`,
+    `import { definePlugin, tree } from "ring9/plugin";
+export default definePlugin({ start: (ctx) => tree({ ok: "ok\\n", loop: () => { for (;;); } }, ctx) });
+`,
+  );
+  return folder;
+}
+
+/** Where Linux lets a thread of the node run. */
+async function allowed(node: TestNode, tid: string): Promise<string> {
+  const status = await Deno.readTextFile(`/proc/${node.pid}/task/${tid}/status`).catch(() => "");
+  return /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1] ?? "gone";
+}
+
+/** The process of the node itself: `deno task` starts it as its child. */
+async function realNode(node: TestNode): Promise<TestNode> {
+  const children = (await Deno.readTextFile(`/proc/${node.pid}/task/${node.pid}/children`)).trim().split(" ");
+  return children[0] ? { ...node, pid: Number(children[0]) } : node;
+}
+
+interop(
+  "a plugin is given a core, moved, pinned and refused by text; Linux agrees",
+  { needs: [ffi, cpus(2)] },
+  async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    const real = await realNode(node), hello = "/sys/plugins/hello/ctl";
+    await ctl(client, "/sys/plugins/ctl", "load hello cores 1");
+    const { pid } = await values(client, "/sys/plugins/hello/stats");
+    const { allocated } = await values(client, "/sys/plugins/hello/cores");
+    assert.equal(await allowed(real, pid), allocated, "it is on its core");
+    assert.notEqual(await allowed(real, String(real.pid)), allocated, "the main thread is not");
+    assert.match(await client.readText(`/sys/cores/${allocated}/status`), /^state dedicated\nprovisioned hello\n/);
+    assert.match(await client.readText("/sys/cores/status"), /^isolation (partition|cpuset|affinity)\n/);
+
+    await refused(client, hello, "cores 4000", /cores: "4000" is no integer from 0 to 1024/);
+    await refused(client, hello, "cores 1024", /cores to give, not 1024/);
+    await refused(client, hello, "guaranteed 2", /guaranteed 2 is more than cores 1/);
+    await refused(client, hello, "pin 1000", /there is no core 1000/);
+    await refused(client, hello, "wired 0", /core 0 is the host's/);
+    await refused(client, "/sys/cores/ctl", "set ram cores 1", /no isolate or process is called ram/);
+    await refused(client, "/sys/cores/ctl", "host 1000", /there is no core 1000/);
+    await refused(client, "/sys/cores/ctl", "allocator best", /none of: fcfs packed/);
+    await assert.rejects(client.readText("/sys/cores/1000/status"));
+    const rest = navigator.hardwareConcurrency - 1;
+    await refused(
+      client,
+      "/sys/plugins/ctl",
+      `load counter as late placement isolate cores ${rest}`,
+      /can not guarantee/,
+    );
+    await assert.rejects(client.readText("/sys/plugins/late/status"), "what could not have its cores is not loaded");
+
+    await ctl(client, hello, "want 0");
+    await ctl(client, hello, "pin 0");
+    assert.equal(await allowed(real, pid), "0");
+    await ctl(client, hello, "pin none");
+    await ctl(client, hello, "guaranteed 0");
+    assert.match(await client.readText("/sys/cores/status"), /problems -\n/);
+  },
+);
+
+interop("an isolate in an endless loop is killed by ctl, and by the watchdog; or told of and left alone", {
+  needs: [ffi],
+}, async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  await ctl(client, "/sys/plugins/ctl", `load ${await writeLooper(node)}`);
+  const looper = "/sys/plugins/looper";
+  const generation = async () => (await values(client, `${looper}/status`)).generation;
+
+  const first = client.readText("/n/looper/loop").catch((e) => e);
+  await ctl(client, `${looper}/ctl`, "kill");
+  await first;
+  await until(
+    "it serves again",
+    async () => await generation() === "2" && await client.readText("/n/looper/ok") === "ok\n",
+  );
+
+  await ctl(client, `${looper}/ctl`, "watchdog 500");
+  await client.readText("/n/looper/loop").catch((e) => e);
+  await until("killed by the watchdog", async () => await generation() === "3");
+  assert.match(await client.readText("/sys/log"), /looper: died: hung: no heartbeat for 500 ms/);
+
+  await ctl(client, `${looper}/ctl`, "hang report");
+  const left = client.readText("/n/looper/loop").catch((e) => e);
+  await until("told of", async () => Number((await values(client, `${looper}/stats`)).hangs) > 0);
+  assert.equal(await generation(), "3", "and left alone");
+  await ctl(client, `${looper}/ctl`, "kill");
+  await left;
+});
+
+Deno.test("/sys/metrics is OpenMetrics, and counts what went through a ring", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  await ctl(client, "/sys/plugins/ctl", "load hello");
+  const messages = async () => {
+    const samples = parseOpenMetrics(await client.readText("/sys/metrics"));
+    return samples.find((s) => s.name === "ring9_ring_messages_total" && s.labels.from === "kernel")!.value;
+  };
+  const before = await messages();
+  for (let i = 0; i < 10; i++) await client.readText("/n/hello/hello");
+  assert.ok(await messages() >= before + 10);
+  const names = new Set(parseOpenMetrics(await client.readText("/sys/metrics")).map((s) => s.name));
+  for (
+    const name of ["core_info", "isolate_cpu_seconds_total", "isolate_queue_delay_seconds_bucket", "isolate_heap_bytes"]
+  ) {
+    assert.ok(names.has(`ring9_${name}`), name);
+  }
+});
+
+Deno.test("only the hostowner changes cores and queues; others read", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect({ uname: "glenda", uid: 4711 });
+  assert.match(await client.readText("/sys/cores/topology"), /^cpu siblings/);
+  for (const path of ["/sys/cores/ctl", "/sys/cores/0/ctl", "/sys/queues/ctl"]) {
+    await assert.rejects(client.open(path, ORDWR), /permission denied/);
+  }
+  assert.equal(await client.readText("/sys/queues/status"), "");
+});
