@@ -9,12 +9,19 @@
  * another isolate too.
  */
 
-import { IcmpConvs } from "./icmp/icmp.ts";
+import { Err } from "../core/err.ts";
+import { type IcmpConv, IcmpConvs, type SavedIcmp } from "./icmp/icmp.ts";
 import type { Random } from "./ip/chance.ts";
 import type { Iface } from "./ip/iface.ts";
 import { IpLayer, type Note, type SavedIp } from "./ip/layer.ts";
 import type { FrameInfo, Link } from "./link.ts";
-import type { Transport } from "./tcp/lower.ts";
+import type { Conn } from "./tcp/conn.ts";
+import type { Limits } from "./tcp/counters.ts";
+import type { Listener } from "./tcp/listener.ts";
+import type { CcName } from "./tcp/cc/cc.ts";
+import { restoreTcp, type SavedTcp, saveTcp } from "./tcp/save.ts";
+import { Tcp, type TcpEnv } from "./tcp/tcp.ts";
+import type { UdpConv } from "./udp/conv.ts";
 import { type SavedUdp, Udp } from "./udp/udp.ts";
 import { PROTO } from "./wire/ipv4.ts";
 
@@ -26,12 +33,8 @@ export interface StackOptions {
   note?: Note;
   /** Called when there is something to do before `pollAt`: a link has room again. `poll` is then to be called soon. */
   wake?: () => void;
-}
-
-/** A transport that has things to do at times: TCP. */
-export interface Timed {
-  poll(now: number): void;
-  pollAt(): number;
+  /** TCP's limits and habits; see TcpEnv. */
+  tcp?: { limits?: Partial<Limits>; congestion?: CcName; ecn?: boolean };
 }
 
 /** Rounds of the loopback in one poll: what talks to itself without end lets others go on. */
@@ -41,12 +44,12 @@ export class Stack {
   readonly ip: IpLayer;
   readonly udp: Udp;
   readonly icmp: IcmpConvs;
-  #tcp: (Transport & Timed) | undefined;
+  readonly #tcp: Tcp;
   /** A link has room again. */
   #room = false;
 
-  constructor(options: StackOptions, now: number) {
-    this.ip = new IpLayer(options.random);
+  constructor(options: StackOptions, now: number, ip?: IpLayer, tcp?: Tcp) {
+    this.ip = ip ?? new IpLayer(options.random);
     this.ip.at(now);
     this.ip.note = options.note ?? this.ip.note;
     this.ip.onRoom = () => {
@@ -55,12 +58,12 @@ export class Stack {
     };
     this.udp = new Udp(this.ip);
     this.icmp = new IcmpConvs(this.ip);
+    this.#tcp = tcp ?? new Tcp(tcpEnv(options, this.ip), now);
+    this.ip.setTransport(PROTO.tcp, this.#tcp);
   }
 
-  /** Adds TCP, or another transport that is polled. It sends by `stack.ip.output`. */
-  useTcp(tcp: Transport & Timed): void {
-    this.#tcp = tcp;
-    this.ip.setTransport(PROTO.tcp, tcp);
+  get tcp(): Tcp {
+    return this.#tcp;
   }
 
   /** Makes an interface of a link, with no address yet. */
@@ -89,10 +92,10 @@ export class Stack {
     this.#room = false;
     ip.poll();
     ip.loop.drain(this.#fromLoopback);
-    this.#tcp?.poll(now);
+    this.#tcp.poll(now);
     for (let round = 1; round < LOOPBACK_ROUNDS && !ip.loop.isEmpty; round++) {
       ip.loop.drain(this.#fromLoopback);
-      this.#tcp?.poll(now);
+      this.#tcp.poll(now);
     }
     ip.output.flush();
   }
@@ -105,22 +108,37 @@ export class Stack {
   pollAt(): number {
     const { ip } = this;
     if (this.#room || !ip.loop.isEmpty) return ip.outer;
-    return Math.min(ip.pollAt(), this.#tcp?.pollAt() ?? Infinity);
+    return Math.min(ip.pollAt(), this.#tcp.pollAt());
   }
 
-  /** The whole state but TCP's, which has its own `save`. Plain data: it can be cloned, and sent to another isolate. */
-  save(): SavedStack {
-    return { version: 1, ip: this.ip.save(), udp: this.udp.save(), icmp: this.icmp.save() };
+  /**
+   * The whole state. Plain data: it can be cloned, and sent to another isolate. `held`: TCP connections that have ended, and
+   * whose users still have them. Nothing is to be polled between this and `restore`.
+   */
+  save(held?: Iterable<Conn>): SavedStack {
+    const { ip, udp, icmp, tcp } = this;
+    return { version: 1, ip: ip.save(), udp: udp.save(), icmp: icmp.save(), tcp: saveTcp(tcp, held) };
   }
 
-  /** Goes on from a saved state. `links` are those of the interfaces that were bound, found by their names. */
-  static restore(saved: SavedStack, links: Iterable<Link>, options: StackOptions, now: number): Stack {
-    const stack = new Stack(options, now);
-    stack.ip.restore(saved.ip, links, now);
-    stack.udp.restore(saved.udp);
-    stack.icmp.restore(saved.icmp);
-    return stack;
+  /**
+   * Goes on from a saved state, at `now` on whatever clock there is. `links` are those of the interfaces that were bound,
+   * found by their names. Poll it afterwards.
+   *
+   * @throws Err EINVAL for another version.
+   */
+  static restore(saved: SavedStack, links: Iterable<Link>, options: StackOptions, now: number): Restored {
+    if (saved.version !== 1) throw new Err("EINVAL", `a stack's state of version ${saved.version}; this is version 1`);
+    const ip = new IpLayer(options.random);
+    ip.restore(saved.ip, links, now);
+    const { tcp, conns, listeners } = restoreTcp(saved.tcp, tcpEnv(options, ip), now);
+    const stack = new Stack(options, now, ip, tcp);
+    const udp = stack.udp.restore(saved.udp), icmp = stack.icmp.restore(saved.icmp);
+    return { stack, conns, listeners, udp, icmp };
   }
+}
+
+function tcpEnv({ random, tcp }: StackOptions, ip: IpLayer): TcpEnv {
+  return { lower: ip.output, random, ...tcp };
 }
 
 /** A saved stack. `version` grows when what is in it changes its meaning. */
@@ -128,5 +146,15 @@ export interface SavedStack {
   version: 1;
   ip: SavedIp;
   udp: SavedUdp;
-  icmp: ReturnType<IcmpConvs["save"]>;
+  icmp: SavedIcmp;
+  tcp: SavedTcp;
+}
+
+/** A stack that goes on, and what its users had: TCP's in the order in which it was saved, the others by `id` and in order. */
+export interface Restored {
+  stack: Stack;
+  conns: Conn[];
+  listeners: Listener[];
+  udp: Map<number, UdpConv>;
+  icmp: IcmpConv[];
 }

@@ -69,7 +69,9 @@ export class Wire {
   now = 1000;
   readonly #ends: { link: MemoryLink; stack: Stack }[] = [];
   readonly #stacks: Stack[] = [];
-  #inFlight: { from: MemoryLink; bytes: Uint8Array; info: FrameInfo }[] = [];
+  #inFlight: { from: MemoryLink; bytes: Uint8Array; info: FrameInfo; at: number }[] = [];
+  /** Time that a frame takes. */
+  latencyMs = 0;
   /** Every frame that was carried, as a test may want to look at it. */
   readonly seen: Uint8Array[] = [];
   /** Whether a frame is carried. */
@@ -112,7 +114,7 @@ export class Wire {
   carry(from: MemoryLink, bytes: Uint8Array, info: FrameInfo): void {
     this.seen.push(bytes);
     if (this.seen.length > 2000) this.seen.splice(0, 1000);
-    if (this.filter(bytes, from)) this.#inFlight.push({ from, bytes, info });
+    if (this.filter(bytes, from)) this.#inFlight.push({ from, bytes, info, at: this.now + this.latencyMs });
   }
 
   /** A frame from outside. */
@@ -121,13 +123,13 @@ export class Wire {
     this.settle();
   }
 
-  /** Delivers all that is on its way, now. */
+  /** Delivers all that arrives by now. */
   settle(): void {
     for (let round = 0; round < 10_000; round++) {
       for (const stack of this.#stacks) stack.poll(this.now);
-      const frames = this.#inFlight;
+      const frames = this.#inFlight.filter(({ at }) => at <= this.now);
       if (frames.length === 0) return;
-      this.#inFlight = [];
+      this.#inFlight = this.#inFlight.filter(({ at }) => at > this.now);
       for (const { from, bytes, info } of frames) {
         for (const { link, stack } of this.#ends) {
           if (link !== from) stack.input(link, bytes, 0, bytes.length, info, this.now);
@@ -142,7 +144,8 @@ export class Wire {
     const until = this.now + ms;
     this.settle();
     for (let steps = 0; steps < 100_000; steps++) {
-      const next = Math.min(...this.#stacks.map((stack) => stack.pollAt()));
+      const arrival = this.#inFlight[0]?.at ?? Infinity;
+      const next = Math.min(arrival, ...this.#stacks.map((stack) => stack.pollAt()));
       if (next > until) break;
       this.now = Math.max(this.now, next);
       this.settle();

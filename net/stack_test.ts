@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { Err } from "../core/err.ts";
+import type { Err } from "../core/err.ts";
 import { formatIp, ipFromV4 } from "./addr.ts";
 import type { UdpConv } from "./udp/conv.ts";
 import { addAddress, ipOf, Wire } from "./stack_fixture.ts";
-import type { Stack } from "./stack.ts";
+import { Stack } from "./stack.ts";
 import { ICMP } from "./wire/icmp.ts";
 
 const text = (s: string) => new TextEncoder().encode(s);
@@ -366,9 +366,8 @@ Deno.test("a stack is saved with what it holds, and goes on in another, whose cl
   send(client, text("before"), wire.now);
   wire.settle();
   const saved = structuredClone(right.save());
-  const Fresh = Object.getPrototypeOf(right).constructor;
-  const links = wire.linksOf(right);
-  const fresh: Stack = Fresh.restore(saved, links, { random: (b: Uint8Array) => b.fill(3) }, wire.now);
+  const links = wire.linksOf(right), options = { random: (bytes: Uint8Array) => void bytes.fill(3) };
+  const { stack: fresh } = Stack.restore(saved, links, options, wire.now);
   wire.replace(right, fresh);
   const [again] = fresh.udp.convs;
   assert.equal(read(again), "before");
@@ -377,7 +376,7 @@ Deno.test("a stack is saved with what it holds, and goes on in another, whose cl
   assert.equal(read(again), "after");
   assert.deepEqual(fresh.save().ip.routes, saved.ip.routes);
   assert.equal(ping(wire, left, "fd00::2"), 1);
-  const later: Stack = Fresh.restore(structuredClone(fresh.save()), links, { random: (b: Uint8Array) => b.fill(3) }, 5);
+  const { stack: later } = Stack.restore(structuredClone(fresh.save()), links, options, 5);
   later.poll(6);
   assert.ok(later.pollAt() < 60_000 || later.pollAt() === Infinity, "times are of the new clock");
 });

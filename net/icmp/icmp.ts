@@ -195,12 +195,14 @@ export class IcmpConvs implements IcmpSink, Transport {
     return [...this.#convs].map((conv) => conv.save());
   }
 
-  restore(saved: ReturnType<IcmpConvs["save"]>): void {
-    for (const state of saved) {
+  /** Goes on from a saved state; answers the conversations in the order in which they were saved. */
+  restore(saved: SavedIcmp): IcmpConv[] {
+    return saved.map((state) => {
       const conv = new IcmpConv(this, state.v4);
       this.#convs.add(conv);
       conv.restore(state);
-    }
+      return conv;
+    });
   }
 
   #take(conv: IcmpConv, bytes: Uint8Array, ipAt: number, at: number, end: number, arrival: Arrival): void {
@@ -213,6 +215,8 @@ export class IcmpConvs implements IcmpSink, Transport {
     else if (wasEmpty) conv.onChange();
   }
 }
+
+export type SavedIcmp = ReturnType<IcmpConvs["save"]>;
 
 /** Whether a reply may come from there: who asks a group is answered by its members. */
 function isFrom(remote: Ip, src: Ip): boolean {

@@ -61,7 +61,7 @@ Deno.test("arp: add, delete, flush", () => {
   arpCtl(layer, "add 10.0.0.2 00:11:22:33:44:55");
   arpCtl(layer, "add ether 10.0.0.3 001122334466");
   assert.equal(formatArp(layer).split("\n").length, 3);
-  assert.match(formatArp(layer), /^ether  OK       10\.0\.0\.2 +001122334455$/m);
+  assert.match(formatArp(layer), /^ether {2}OK {7}10\.0\.0\.2 +001122334455$/m);
   arpCtl(layer, "del 10.0.0.2");
   assert.doesNotMatch(formatArp(layer), /10\.0\.0\.2/);
   arpCtl(layer, "flush");

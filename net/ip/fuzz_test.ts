@@ -58,7 +58,7 @@ function mutate(random: Random, frames: Uint8Array[]): Uint8Array {
   for (let i = random.below(5); i > 0; i--) {
     frame[12 + random.below(Math.min(frame.length - 12, 90))] = random.below(256);
   }
-  if (random.below(4) === 0) repairIpv4(frame);
+  if (random.below(4) !== 0) repairIpv4(frame);
   if (random.below(6) === 0) return frame.slice(0, random.below(frame.length + 1));
   return frame;
 }
@@ -122,6 +122,11 @@ Deno.test("whatever is sent to it, the stack throws nothing, stays within its li
       assert.deepEqual(frame, before, `seed ${seed}, frame ${i}: what was lent was written to`);
     }
     checkLimits(stack, seed);
+    const { InDelivers, InHdrErrors, ReasmReqds, NdIn } = stack.ip.counters;
+    assert.ok(
+      InDelivers > 200 && InHdrErrors > 300 && ReasmReqds > 50 && NdIn > 5,
+      `the frames get past the door: ${[InDelivers, InHdrErrors, ReasmReqds, NdIn]}`,
+    );
     wire.run(120_000);
     assert.equal(stack.ip.reassembly.count, 0, `seed ${seed}`);
     assert.ok(structuredClone(stack.save()), `seed ${seed}`);
