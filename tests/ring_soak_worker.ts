@@ -4,13 +4,14 @@
 
 import { hostClock } from "../core/host/clock.ts";
 import { turn } from "../core/host/turn.ts";
+import { Arena, type ArenaRef, ArenaView, sendBlock } from "../core/ring/arena.ts";
 import { type Budget, Doorbell } from "../core/ring/doorbell.ts";
 import { Consumer, Producer } from "../core/ring/spsc.ts";
 import { type PortRef, ringTransport } from "../core/ring/transport.ts";
 
 /** What a side is told. Both sides have the same seed. */
 export interface SoakJob {
-  readonly kind: "messages" | "stream";
+  readonly kind: "messages" | "blocks" | "stream";
   readonly role: "a" | "b";
   readonly port: PortRef;
   readonly budget: Partial<Budget>;
@@ -19,6 +20,8 @@ export interface SoakJob {
   /** Messages, or writes each way. */
   readonly count: number;
   readonly maxSize: number;
+  /** Where `a` takes the blocks that it sends, for `blocks`. */
+  readonly arena?: ArenaRef;
 }
 
 const scope = self as unknown as {
@@ -30,6 +33,7 @@ scope.onmessage = async ({ data: job }) => {
   const hold = setInterval(() => {}, 1000);
   try {
     if (job.kind === "stream") await stream(job);
+    else if (job.kind === "blocks") job.role === "a" ? sendBlocks(job) : receiveBlocks(job);
     else if (job.role === "a") sendMessages(job);
     else receiveMessages(job);
     scope.postMessage("done");
@@ -98,6 +102,55 @@ function receiveMessages(job: SoakJob): void {
       dawdle(pace);
     }
     input.release();
+    if (!input.ended) wait.waitSync(input);
+  }
+  if (seen !== job.count) throw new Error(`${seen} messages of ${job.count}`);
+}
+
+/** Sends messages by reference: content that is written over too soon is seen. */
+function sendBlocks(job: SoakJob): void {
+  const out = new Producer(job.port.out, job.port.owner), wait = bell(job), arena = new Arena(job.arena!, 1);
+  const sizes = random(job.seed), pace = random(job.seed + 1);
+  for (let i = 0; i < job.count; i++) {
+    const size = sizes() % (job.maxSize + 1);
+    let block;
+    while (!(block = arena.alloc(size, 2))) {
+      out.publish();
+      wait.waitSync(arena);
+    }
+    for (let k = 0; k < size; k++) block.view[k] = byteAt(job.seed, i + k);
+    while (!sendBlock(out, block, size, i)) {
+      out.publish();
+      wait.waitSync(out);
+    }
+    if (pace() % 4 === 0) out.publish();
+    dawdle(pace);
+  }
+  out.close();
+}
+
+/** Receives them, keeps some for a while, and frees them in another order. */
+function receiveBlocks(job: SoakJob): void {
+  const input = new Consumer(job.port.in, job.port.owner), wait = bell(job), view = new ArenaView(job.arena!);
+  const sizes = random(job.seed), pace = random(job.seed + 2), kept: [number, number][] = [];
+  const freeOne = () => {
+    const [at, ticket] = kept.splice(pace() % kept.length, 1)[0];
+    if (!view.free(at, ticket)) throw new Error(`the block at ${at} was not ours`);
+  };
+  let seen = 0;
+  while (!input.ended) {
+    for (let at; (at = input.next()) >= 0; seen++) {
+      const bytes = view.receive(input, at), size = sizes() % (job.maxSize + 1);
+      if (input.kind !== seen || view.length !== size) throw new Error(`message ${seen} is ${input.kind}`);
+      for (let k = 0; k < size; k++) {
+        if (bytes[k] !== byteAt(job.seed, seen + k)) throw new Error(`message ${seen}, byte ${k}`);
+      }
+      kept.push([view.at, view.ticket]);
+      if (pace() % 3 > 0) freeOne();
+      dawdle(pace);
+    }
+    input.release();
+    while (kept.length > 0) freeOne();
     if (!input.ended) wait.waitSync(input);
   }
   if (seen !== job.count) throw new Error(`${seen} messages of ${job.count}`);

@@ -4,13 +4,19 @@ import assert from "node:assert/strict";
 import { threadIds, threads } from "../host/threads.ts";
 import { turn } from "../host/turn.ts";
 import type { SoakJob } from "../../tests/ring_soak_worker.ts";
+import { createArena } from "./arena.ts";
 import { RingMatrix } from "./matrix.ts";
 import { readRing } from "./spsc.ts";
 import { ringPair, ringTransport } from "./transport.ts";
 
+/** Messages of each case, times this: `SOAK=1000` runs for a quarter of an hour or so. */
+const SOAK = Number(Deno.env.get("SOAK") ?? 1);
 const SEED = Number(Deno.env.get("SEED") ?? Date.now() & 0xffffff);
 /** Far beyond what it takes: only a lost wake-up takes this long. */
-const HANG_MS = 60_000;
+const HANG_MS = 60_000 * SOAK;
+
+/** Few, so that the sender often waits for one. */
+const BLOCKS = [{ bytes: 128, count: 3 }, { bytes: 512, count: 2 }, { bytes: 1024, count: 3 }];
 
 type Case = Pick<SoakJob, "kind" | "budget" | "adaptive" | "count" | "maxSize"> & { name: string; ringBytes: number };
 
@@ -32,6 +38,24 @@ const CASES: Case[] = [
     count: 60_000,
     maxSize: 100,
     ringBytes: 4096,
+  },
+  {
+    name: "blocks of an arena, always parking",
+    kind: "blocks",
+    budget: { spin: 0, turns: 0 },
+    adaptive: false,
+    count: 10_000,
+    maxSize: 1000,
+    ringBytes: 256,
+  },
+  {
+    name: "blocks of an arena, spinning a little",
+    kind: "blocks",
+    budget: { spin: 300, turns: 0 },
+    adaptive: true,
+    count: 20_000,
+    maxSize: 1000,
+    ringBytes: 1024,
   },
   {
     name: "streams both ways, always parking",
@@ -60,6 +84,7 @@ for (const { name, ringBytes, ...job } of CASES) {
       b: { name: "b", owner: { id: 2 } },
       bytes: ringBytes,
     });
+    const arena = createArena(BLOCKS, ports[0].bell), count = job.count * SOAK;
     const workers = ports.map(() =>
       new Worker(new URL("../../tests/ring_soak_worker.ts", import.meta.url), { type: "module" })
     );
@@ -68,7 +93,9 @@ for (const { name, ringBytes, ...job } of CASES) {
     const ended = Promise.all(workers.map((w, i) =>
       new Promise<string>((resolve) => {
         w.onmessage = (e) => resolve(e.data);
-        w.postMessage({ ...job, role: i === 0 ? "a" : "b", port: ports[i], seed: SEED } satisfies SoakJob);
+        w.postMessage(
+          { ...job, count, arena, role: i === 0 ? "a" : "b", port: ports[i], seed: SEED } satisfies SoakJob,
+        );
       })
     ));
     const outcome = await Promise.race([ended, hung]);
