@@ -132,3 +132,16 @@ Deno.test("stats has the table's counters and the driver's", () => {
   refuses("EBUSY", () => queues.claim("ether0/1", { owner: "x" }));
   assert.equal(queues.stats().split("\n")[1], "ether0/1 claims 1 refused 1 revoked 0 forced 0 frames 7");
 });
+
+Deno.test("a queue that is handed over waits for its next owner, with what the one before had under way", async () => {
+  const { queues } = table();
+  const first = queues.claim("ether0/0", { owner: "ip", onRevoke: () => ["frame 1", "frame 2"] });
+  await queues.handOver("ether0/0", "ip2");
+  assert.ok(!first.valid);
+  assert.match(queues.status(), /^ether0\/0 tap reserved ip2 /);
+  refuses("EBUSY", () => queues.claim("ether0/0", { owner: "sniffer" }), /reserved for ip2/);
+  const next = queues.claim("ether0/0", { owner: "ip2" });
+  assert.deepEqual(next.handedOver, ["frame 1", "frame 2"]);
+  await queues.handOver("ether0/0", null);
+  queues.claim("ether0/0", { owner: "sniffer" });
+});

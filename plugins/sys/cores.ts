@@ -188,6 +188,6 @@ function pairs(all: Record<string, string | number>, between: string): string {
 }
 
 function controlOf(kernel: Kernel): CoreControl {
-  if (!kernel.cores) throw new Err("ENODEV", "nobody moves threads in this system");
+  if (!kernel.cores) throw new Err("EOPNOTSUPP", "nobody moves threads in this system");
   return kernel.cores;
 }
