@@ -83,6 +83,7 @@ export class PluginProcess implements Hosted {
   readonly #inner: Transport;
   readonly #up = Promise.withResolvers<void>();
   readonly #stopped = Promise.withResolvers<void>();
+  #stopping: Promise<void> | undefined;
   readonly #exited = Promise.withResolvers<Exit>();
   #stdin: WritableStreamDefaultWriter<Uint8Array> | undefined;
   #why: Exit | undefined;
@@ -115,7 +116,11 @@ export class PluginProcess implements Hosted {
     return this.#stalled ? ++this.#beats : this.#beats;
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  async #stop(): Promise<void> {
     if (!this.#ended) {
       this.#send("stop").catch(() => {}); // a broken pipe: it is on its way out, which `exited` tells
       await within(this.#host.clock, this.#host.limits.stopMs, Promise.race([this.#stopped.promise, this.exited]));
@@ -206,7 +211,7 @@ export class PluginProcess implements Hosted {
     try {
       for (;;) {
         const count = await this.#inner.read(room);
-        if (count === null) return this.#end("killed", "its transport was closed");
+        if (count === null) return void this.stop(); // whoever used it lets it go: it may still put its things in order
         putHeader(frame, DATA, count);
         await this.#stdin!.write(frame.subarray(0, FRAME_HEADER + count));
       }
