@@ -16,36 +16,7 @@
 import { parseArgs } from "node:util";
 import { compileC, must, ROOT } from "../tests/interop/host.ts";
 import { startDiod, startRing9, startServer, type TestServer } from "../tests/interop/servers.ts";
-
-/** What p9load prints. */
-interface Sample {
-  msize: number;
-  operations: number;
-  opsPerSecond: number;
-  mbPerSecond: number;
-  p50Us: number;
-  p99Us: number;
-  serverCpuUs: number;
-}
-
-/** One row of the table. */
-interface Case {
-  name: string;
-  args: string[];
-  /** Which figure the row is about. */
-  unit: "opsPerSecond" | "mbPerSecond";
-}
-
-const CASES: Case[] = [
-  { name: "walk+getattr+clunk, 16 in flight", args: ["-w", "walk", "-n", "16"], unit: "opsPerSecond" },
-  { name: "walk+getattr+clunk, 1 in flight", args: ["-w", "walk", "-n", "1"], unit: "opsPerSecond" },
-  { name: "4 KiB random read, 16 in flight", args: ["-w", "read", "-n", "16"], unit: "opsPerSecond" },
-  { name: "4 KiB random read, 1 in flight", args: ["-w", "read", "-n", "1"], unit: "opsPerSecond" },
-  { name: "sequential read, msize 64 KiB", args: ["-w", "seqread", "-n", "4"], unit: "mbPerSecond" },
-  { name: "sequential write, msize 64 KiB", args: ["-w", "seqwrite", "-n", "4"], unit: "mbPerSecond" },
-  { name: "sequential read, msize 1 MiB", args: ["-w", "seqread", "-n", "4", "-m", "1048576"], unit: "mbPerSecond" },
-  { name: "sequential write, msize 1 MiB", args: ["-w", "seqwrite", "-n", "4", "-m", "1048576"], unit: "mbPerSecond" },
-];
+import { CASES, family, median, printRow, runCase } from "./p9_load.ts";
 
 const { values } = parseArgs({
   options: {
@@ -74,7 +45,8 @@ async function main(): Promise<void> {
   for (const start of starters()) servers.push(stack.use(await start()));
   const rows = [];
   for (const bench of CASES.filter(({ name }) => !values.only || name.includes(values.only))) {
-    const samples = await runCase(p9load, bench, servers);
+    const how = { runs: Number(values.runs), seconds: Number(values.seconds), clientCpu: CLIENT_CPU };
+    const samples = await runCase(p9load, bench, servers, how);
     rows.push({
       ...bench,
       results: servers.map(({ name }, i) => ({ server: name, ...median(samples[i], bench.unit) })),
@@ -97,41 +69,6 @@ function starters(): (() => Promise<TestServer>)[] {
     all.push(() => startServer(what, { prefix: PINNED }));
   }
   return all;
-}
-
-/** For each server its samples; the servers take turns, so that a busy moment of the machine meets all of them. */
-async function runCase(p9load: string, bench: Case, servers: TestServer[]): Promise<Sample[][]> {
-  const samples: Sample[][] = servers.map(() => []);
-  for (let run = 0; run < Number(values.runs); run++) {
-    for (const [i, server] of servers.entries()) {
-      const pids = (await family(server.pid)).flatMap((pid) => ["-p", String(pid)]);
-      const where = ["-a", server.aname, "-d", server.work, "-s", values.seconds, ...pids];
-      const dial = `tcp!${server.host}!${server.port}`;
-      const args = ["-c", CLIENT_CPU, p9load, ...bench.args, ...where, dial];
-      samples[i].push(JSON.parse(await must("taskset", args, { timeoutMs: 60_000 })));
-    }
-  }
-  return samples;
-}
-
-/** The sample whose figure is in the middle. */
-function median(samples: Sample[], unit: Case["unit"]): Sample {
-  return samples.toSorted((a, b) => a[unit] - b[unit])[Math.floor(samples.length / 2)];
-}
-
-function printRow(row: Case & { results: (Sample & { server: string })[] }): void {
-  const [base] = row.results;
-  console.log(`\n${row.name}`);
-  for (const r of row.results) {
-    const figure = row.unit === "opsPerSecond"
-      ? `${(r.opsPerSecond / 1000).toFixed(1).padStart(8)} thousand/s`
-      : `${r.mbPerSecond.toFixed(0).padStart(8)} MB/s (msize ${r.msize})`;
-    const ratio = `${(r[row.unit] / base[row.unit]).toFixed(2)}x`;
-    const latency = `p50 ${r.p50Us.toFixed(1)} us, p99 ${r.p99Us.toFixed(1)} us`;
-    console.log(
-      `  ${r.server.padEnd(16)}${figure}  ${ratio.padStart(6)}  ${latency}, CPU ${r.serverCpuUs.toFixed(2)} us`,
-    );
-  }
 }
 
 interface Idle {
@@ -161,13 +98,6 @@ function printIdle(idle: Idle): void {
   console.log(`\nring9, default image\n  command to first answered Tversion  ${idle.bootMs.toFixed(0)} ms`);
   console.log(`  resident after 5 s                  ${idle.residentMb.toFixed(0)} MB`);
   console.log(`  idle processor time                 ${idle.cpuPercent.toFixed(2)} % of a CPU`);
-}
-
-/** A process and those it has started. */
-async function family(pid: number): Promise<number[]> {
-  const children = (await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`)).trim();
-  const below = children === "" ? [] : await Promise.all(children.split(" ").map((child) => family(Number(child))));
-  return [pid, ...below.flat()];
 }
 
 async function residentBytes(pid: number): Promise<number> {
