@@ -21,7 +21,7 @@ const needs = [guestMissing, program("e2fsck")];
 
 interop("Linux's kernel mounts our ext2 by 9P and passes the suite on it", { needs }, async (t) => {
   const suite = { dialects: "9p2000.L", caches: "none loose", fsxOperations: 500, native: false, lacks: "" };
-  await onDisk(t, (server) => runSuite(t, server, { ...suite, msize: 1 << 20 }));
+  await onDisk(t, 128 << 20, (server) => runSuite(t, server, { ...suite, msize: 1 << 20 }));
 });
 
 interop(
@@ -29,7 +29,7 @@ interop(
   { needs },
   async (t) => {
     let manifest = "";
-    await onDisk(t, async (server) => {
+    await onDisk(t, 32 << 20, async (server) => {
       manifest = await runPrograms(t, server);
     }, async (disk, dir) => {
       if (Deno.uid() !== 0) return noteSkipped(`${t.name} > the kernel's own view`, "needs root for a loop device");
@@ -44,12 +44,13 @@ interop(
 /** Boots a node with a new disk for `work`; then e2fsck looks at the disk, and `after`. */
 async function onDisk(
   t: Deno.TestContext,
+  bytes: number,
   work: (server: TestServer) => Promise<void>,
   after: (disk: string, dir: string) => Promise<void> = async () => {},
 ): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "ring9-ext2-" }), disk = join(dir, "usr.img");
   try {
-    await makeDisk(disk, 128 << 20);
+    await makeDisk(disk, bytes);
     {
       await using server = await startRing9({ args: ["--image", await makeImage(dir, disk)] });
       await work(server);

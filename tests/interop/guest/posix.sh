@@ -69,10 +69,10 @@ copies_big_tree() {
 	diff -r /tmp/tree/dir1 copy/dir1
 	(cd /tmp/tree && manifest) >/tmp/want
 	(cd copy && manifest) >/tmp/got
-	cmp /tmp/want /tmp/got
+	diff -U 0 /tmp/want /tmp/got
 	cp -a copy again
 	(cd again && manifest) >/tmp/got
-	cmp /tmp/want /tmp/got
+	diff -U 0 /tmp/want /tmp/got
 	rm -rf copy again
 	absent copy
 }
@@ -86,7 +86,7 @@ packs() {
 	tar xf tree.tar -C /tmp/back
 	(cd /tmp/tree && manifest | sed -E 's/ [0-9]+ - -$//') >/tmp/want # busybox's tar leaves a directory the time of its last file
 	(cd /tmp/back && manifest | sed -E 's/ [0-9]+ - -$//') >/tmp/got
-	cmp /tmp/want /tmp/got
+	diff -U 0 /tmp/want /tmp/got
 }
 
 git() {
