@@ -14,7 +14,7 @@
  *   retransmission are sent without regard to `cwnd`.
  * - For one ACK, in this order: `sampler.begin`, `sampler.delivered` for each record, loss detection with `sampler.lost`,
  *   `enterRecovery` or `exitRecovery` if it is so, `sampler.finish`, `onAck`.
- * - No method allocates. State is numbers, booleans, and objects of these: state.ts saves and restores it.
+ * - No method makes an object. State is numbers, booleans, and objects of these: state.ts saves and restores it.
  *
  * See RFC 5681, RFC 6675, RFC 6937 (as algorithms of loss use it, inside of `cwnd`), draft-cheng-iccrg-delivery-rate-estimation.
  */

@@ -7,7 +7,7 @@
  * See RFC 9438; RFC 8511 (ECN takes 15 %).
  */
 
-import { type AckSample, NO_LIMIT } from "./cc.ts";
+import type { AckSample } from "./cc.ts";
 import { LossBased } from "./loss_based.ts";
 
 /** Segments a second cubed. */
@@ -48,10 +48,8 @@ export class Cubic extends LossBased {
     const target = Math.min(Math.max(this.curve(t + ack.srttMs), this.cwnd), 1.5 * this.cwnd);
     const alpha = this.wEst >= this.cwndPrior ? 1 : ALPHA;
     this.wEst += alpha * this.mss * ack.ackedBytes / this.cwnd;
-    const next = this.curve(t) < this.wEst
-      ? Math.max(this.wEst, this.cwnd)
-      : this.cwnd + (target - this.cwnd) * Math.min(ack.ackedBytes / this.cwnd, 1);
-    this.cwnd = Math.min(next, NO_LIMIT);
+    if (this.curve(t) < this.wEst) this.cwnd = Math.max(this.wEst, this.cwnd);
+    else this.cwnd += (target - this.cwnd) * Math.min(ack.ackedBytes / this.cwnd, 1);
   }
 
   protected override unlimited(now: number): void {

@@ -139,6 +139,7 @@ export abstract class LossBased implements CongestionControl {
     if (this.cwnd >= this.ssthresh) {
       if (ack.cwndLimited) this.avoid(ack);
       else this.unlimited(ack.now);
+      this.cwnd = Math.min(this.cwnd, NO_LIMIT);
       return;
     }
     // A window of which less than a half is used says nothing about the network.

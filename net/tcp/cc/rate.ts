@@ -45,7 +45,10 @@ export class RateSampler {
     record.appLimited = this.appLimitedUntil > 0;
   }
 
-  /** Nothing more to send for now although cwnd would let it: what is measured until then says little of the network. */
+  /**
+   * Nothing more is sent for now although cwnd would let it, for lack of data or of room at the peer: what is measured until
+   * what is out has arrived says little of the network.
+   */
   markAppLimited(inflight: number): void {
     this.appLimitedUntil = Math.max(this.deliveredBytes + inflight, 1);
   }
