@@ -29,7 +29,6 @@ const SLOTS_A_BLOCK = Math.floor(BLOCK_BYTES / SLOT_BYTES), SLOTS = SLOTS_A_BLOC
 const STATUS = 0, LENGTH = 1, CAPTURED = 2, MAC_AT = 6;
 const TP_STATUS_KERNEL = 0, TP_STATUS_USER = 1;
 const MAX_PACKET = 65535, SEND_BYTES = 8 << 20;
-const DONTWAIT = MSG_DONTWAIT;
 
 /** How a packet socket is opened. */
 export interface PacketOptions {
@@ -154,7 +153,7 @@ export class Packet implements Port {
   end(bytes: number, info: FrameInfo): void {
     if (this.#closed) return void this.#outDrops++;
     writeVnet(this.frame, 0, info);
-    if (this.#calls.send(this.#fd, this.#tx.addr, BigInt(VNET_BYTES + bytes), DONTWAIT) > 0) {
+    if (this.#calls.send(this.#fd, this.#tx.addr, VNET_BYTES + bytes, MSG_DONTWAIT) > 0) {
       this.#outPackets++;
       this.#outBytes += bytes;
     } else this.#outDrops++; // the interface is down or its queue full: it is lost, as on a wire
