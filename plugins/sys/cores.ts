@@ -28,21 +28,21 @@ export function coresDir(kernel: Kernel, may: May): Described {
   const control = () => controlOf(kernel);
   const events = event();
   let listening = false;
-  const fixed: Record<string, () => Described> = {
-    ctl: () => coresCtl(kernel, may),
+  const fixed: Record<string, Described> = {
+    ctl: coresCtl(kernel, may),
     status: () => statusText(control()),
     stats: () => control().table.cores().map(({ cpu }) => `${cpu} ${pairs(coreStats(control(), cpu), " ")}\n`).join(""),
     topology: () => control().table.topology.text(),
-    event() {
-      if (!listening) control().listeners.add((text) => events.post(`${text}\n`));
-      listening = true;
-      return events;
-    },
+    event: events,
   };
   return dynamic({
     list: () => [...Object.keys(fixed), ...control().table.topology.cpus.map(String)],
     get(name) {
-      if (Object.hasOwn(fixed, name)) return fixed[name]();
+      if (name === "event" && !listening) {
+        control().listeners.add((text) => events.post(`${text}\n`));
+        listening = true;
+      }
+      if (Object.hasOwn(fixed, name)) return fixed[name];
       const cpu = /^(0|[1-9]\d{0,3})$/.test(name) ? Number(name) : -1;
       return control().table.topology.has(cpu) ? coreDir(kernel, cpu, may) : undefined;
     },
