@@ -7,7 +7,8 @@
 
 /** Counters since the stack began. */
 export class Counters {
-  MaxConn = 0;
+  /** No bound but memory. */
+  MaxConn = -1;
   ActiveOpens = 0;
   PassiveOpens = 0;
   EstabResets = 0;

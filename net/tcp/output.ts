@@ -115,7 +115,7 @@ export function resendRecord(conn: Conn, record: SentRecord, most: number): numb
   const { snd, layer } = conn, { recovery } = snd;
   if (record.bytes - (record.fin ? 1 : 0) > most) snd.board.cut(record, seqAdd(record.seq, most));
   const count = record.bytes - (record.fin ? 1 : 0);
-  const flags = record.fin ? FIN | PSH : PSH;
+  const flags = (record.fin ? FIN : 0) | (count > 0 ? PSH : 0);
   if (!emitData(conn, record.seq, flags, seqDiff(record.seq, snd.una), count, false)) return LINK_FULL;
   if (recovery.undoResends === 0) recovery.undoMs = layer.now;
   recovery.undoResends += Math.max(Math.ceil(count / snd.mss), 1);
@@ -184,7 +184,7 @@ export function sendFresh(conn: Conn, count: number, fin: boolean): number {
   const { snd, layer } = conn;
   if (snd.board.count === 0) restartIdle(conn);
   const offset = seqDiff(snd.nxt, snd.una);
-  const flags = (fin ? FIN : 0) | (offset + count === snd.ring.length ? PSH : 0);
+  const flags = (fin ? FIN : 0) | (count > 0 && offset + count === snd.ring.length ? PSH : 0);
   if (!emitData(conn, snd.nxt, flags, offset, count, true)) return LINK_FULL;
   if (snd.board.count === 0) snd.recovery.rtoBase = layer.now;
   const end = seqAdd(snd.nxt, count + (fin ? 1 : 0));

@@ -71,11 +71,11 @@ export class Receiver {
 
   /** The field to be sent: the right edge moves as far as there is room, if that is worth telling. */
   offer(): number {
-    const room = Math.max(this.limit - this.ring.length, 0), old = this.window;
-    const worth = Math.min(this.mss, this.limit >>> 1);
-    let field: number;
-    if (room - old >= worth) field = Math.min(room >>> this.scale, 0xffff);
-    else field = Math.min(old + (1 << this.scale) - 1 >>> this.scale, 0xffff);
+    const room = this.limit - this.ring.length, old = this.window, unit = 1 << this.scale;
+    let bytes = Math.max(room, 0);
+    // What is offered already is not taken back by rounding, unless that would go on for ever.
+    if (room - old < Math.min(this.mss, this.limit >>> 1)) bytes = old + unit - 1 < room + unit ? old + unit - 1 : old;
+    const field = Math.min(bytes >>> this.scale, 0xffff);
     this.adv = seqMax(this.adv, seqAdd(this.nxt, field << this.scale));
     return field;
   }

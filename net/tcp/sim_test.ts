@@ -86,7 +86,7 @@ function simulate(seed: number): void {
   b.mtu = a.mtu;
   const world = new World(seed, wire, a, b);
   let listener = ok(world.b.tcp.listen(UNSPECIFIED, 80));
-  const size = () => random.below(3) === 0 ? random.below(2000) : random.below(60_000);
+  const size = () => [2000, 60_000, 60_000, 400_000][random.below(4)] * random.below(1000) / 1000 | 0;
   let calls = Array.from({ length: 1 + random.below(3) }, (_, i) => {
     const conn = ok(world.a.tcp.connect(world.b.addr, 80, {}, world.now));
     if (random.below(2) === 0) conn.setNodelay(true);
@@ -123,7 +123,12 @@ function simulate(seed: number): void {
   const told = () =>
     [...calls, ...answers].map((conn) => `${STATE_NAMES[conn.state]} ${conn.error?.message}`).join(", ");
   const ended = world.run(3_600_000, done);
-  assert.ok(ended, `not done after ${world.now}: ${told()} up ${up.map((f) => [f.sent, f.got, f.total])} down ${down.map((f) => [f.sent, f.got, f.total])} answers ${answers.length} ${answers.map(c=>c.available)} ${JSON.stringify(world.b.tcp.counters)}`);
+  assert.ok(
+    ended,
+    `not done after ${world.now}: ${told()} up ${up.map((f) => [f.sent, f.got, f.total])} down ${
+      down.map((f) => [f.sent, f.got, f.total])
+    } answers ${answers.length} ${answers.map((c) => c.available)} ${JSON.stringify(world.b.tcp.counters)}`,
+  );
   for (const conn of [...calls, ...answers]) conn.close();
   listener.close();
   assert.ok(
