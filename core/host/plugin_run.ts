@@ -14,6 +14,7 @@ import type { Ctx, Plugin } from "../plugin/plugin.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import { hostClock } from "./clock.ts";
 import type { PluginSpec } from "./hosted.ts";
+import { turn } from "./turn.ts";
 
 /** One connection carries all users of the plugin, and the kernel, which is trusted, is at its other end. */
 const LIMITS: Partial<SrvLimits> = { connections: 1, fids: 1 << 20, inFlight: 1 << 15, handshakeMs: 0, messageMs: 0 };
@@ -45,6 +46,7 @@ export async function startPlugin(
     name: spec.name,
     options: Object.freeze(spec.options),
     clock: hostClock,
+    turn,
     hostowner: spec.hostowner,
     sysname: spec.sysname,
     signal: unload.signal,

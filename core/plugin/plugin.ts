@@ -20,6 +20,8 @@ export interface Ctx {
   readonly options: Readonly<Record<string, unknown>>;
   /** Where time comes from. */
   readonly clock: Clock;
+  /** One turn of the event loop. Given by the host; a ctx that a test makes may leave it out. */
+  readonly turn?: () => Promise<void>;
   /** Who runs the system. */
   readonly hostowner: string;
   /** What the system calls itself. */
