@@ -12,7 +12,7 @@ import { Mnt } from "../mnt.ts";
 import { Client } from "../p9/client.ts";
 import { type Manifest, parseManifest, type Permissions } from "../plugin/manifest.ts";
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
-import { DEFAULT_HOST_LIMITS, type Hosted, within } from "./hosted.ts";
+import { DEFAULT_HOST_LIMITS, errorText, type Hosted, textError, within } from "./hosted.ts";
 import { startInline } from "./inline.ts";
 import { memberOf } from "./members.ts";
 import { entrySettings } from "../sched/settings.ts";
@@ -86,7 +86,10 @@ export class NodePlugins implements PluginHost {
   async #startInline(spec: StartSpec): Promise<StartedPlugin> {
     const kernel = spec.manifest.permissions.kernel ? this.#kernel : undefined;
     const { clock, hostowner, sysname } = this.#kernel, { shutdownMs } = spec.manifest;
-    const starting = startInline({ ...spec, hostowner: hostowner.name, sysname, kernel });
+    const starting = startInline({ ...spec, hostowner: hostowner.name, sysname, kernel }).catch((e) => {
+      // As the other placements tell it: with the plugin's name and the text, which is for who starts it.
+      throw textError(errorText(e), spec.name);
+    });
     const started = await within(clock, DEFAULT_HOST_LIMITS.startMs, starting);
     if (!started) throw new Err("ETIMEDOUT", `${spec.name}: it did not start in ${DEFAULT_HOST_LIMITS.startMs} ms`);
     const stop = async () => void await within(clock, shutdownMs, started.stop());
