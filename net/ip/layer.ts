@@ -6,7 +6,7 @@
  */
 
 import { Err } from "../../core/err.ts";
-import { type Ip, ipFromV4, ipv4Of, isIpv4, parseIp } from "../addr.ts";
+import { type Ip, ipFromV4, isIpv4, parseIp } from "../addr.ts";
 import { type FrameInfo, GSO, type Link } from "../link.ts";
 import { SipHash } from "../tcp/siphash.ts";
 import type { Transport } from "../tcp/lower.ts";
@@ -281,12 +281,7 @@ export class IpLayer implements NeighborHost {
   }
 
   reachabilityChanged(neighbor: Neighbor): void {
-    const isGateway = (route: Route) =>
-      route.gateway !== undefined && route.iface === neighbor.iface &&
-      (isIpv4(neighbor.ip)
-        ? ipv4Of(route.gateway) === ipv4Of(neighbor.ip)
-        : route.gateway.every((b, i) => b === neighbor.ip[i]));
-    if (this.routes.list().some(isGateway)) this.changed();
+    if (this.routes.isGateway(neighbor.ip, neighbor.iface)) this.changed();
   }
 
   /** All of the state, as plain data that can be cloned. Nothing in it is shared with what goes on running. */

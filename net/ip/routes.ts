@@ -8,7 +8,7 @@
  * See RFC 1812, 5.2.4 (forwarding), RFC 4191 (router preference), ip(3) of Plan 9 (iproute).
  */
 
-import { formatPrefix, type Ip, isIpv4, type Prefix, sameIp, V4_BITS } from "../addr.ts";
+import { formatIp, formatPrefix, type Ip, isIpv4, type Prefix, sameIp, V4_BITS } from "../addr.ts";
 import { LIMITS } from "./limits.ts";
 
 /** One line of iproute. Plain data. */
@@ -43,6 +43,8 @@ export class Routes {
   #count = 0;
   #nextExpiry = Infinity;
   #unpruned = 0;
+  /** How many routes go by a gateway. */
+  readonly #gateways = new Map<string, number>();
   /** Grows with every change. */
   version = 0;
 
@@ -56,12 +58,17 @@ export class Routes {
     const i = node.routes.findIndex((other) => sameWay(other, route.gateway, route.iface));
     if (i >= 0) node.routes.splice(i, 1);
     else if (this.#count >= LIMITS.routes) return false;
-    else this.#count++;
+    else this.#tally(route, 1);
     const before = node.routes.findIndex((other) => other.metric > route.metric);
     node.routes.splice(before < 0 ? node.routes.length : before, 0, route);
     this.#nextExpiry = Math.min(this.#nextExpiry, route.expiresAt);
     this.version++;
     return true;
+  }
+
+  /** Whether a route goes by the host. */
+  isGateway(ip: Ip, iface: number): boolean {
+    return this.#gateways.has(gatewayKey(ip, iface));
   }
 
   /** Removes the routes to a prefix, only those by `gateway` or `iface` when given; answers how many there were. */
@@ -119,16 +126,25 @@ export class Routes {
     this.#v4 = emptyNode();
     this.#v6 = emptyNode();
     this.#count = 0;
+    this.#gateways.clear();
     for (const route of routes) this.add(route);
   }
 
   #keep(node: TreeNode, isKept: (route: Route) => boolean): number {
     const kept = node.routes.filter(isKept), removed = node.routes.length - kept.length;
     if (removed === 0) return 0;
+    for (const route of node.routes) if (!isKept(route)) this.#tally(route, -1);
     node.routes = kept;
-    this.#count -= removed;
     this.version++;
     return removed;
+  }
+
+  #tally({ gateway, iface }: Route, by: number): void {
+    this.#count += by;
+    if (gateway === undefined) return;
+    const key = gatewayKey(gateway, iface), count = (this.#gateways.get(key) ?? 0) + by;
+    if (count > 0) this.#gateways.set(key, count);
+    else this.#gateways.delete(key);
   }
 
   /** Builds the trees anew, without branches that hold nothing: else what comes and goes would leave them behind. */
@@ -165,6 +181,10 @@ export class Routes {
       if (node.zero !== undefined) stack.push(node.zero);
     }
   }
+}
+
+function gatewayKey(ip: Ip, iface: number): string {
+  return `${iface} ${formatIp(ip)}`;
 }
 
 function sameWay(route: Route, gateway: Ip | undefined, iface: number): boolean {

@@ -10,6 +10,7 @@
 
 import { type Code, Err } from "../../core/err.ts";
 import {
+  BROADCAST4,
   formatIp,
   type Ip,
   ipFromV4,
@@ -145,7 +146,7 @@ export class UdpConv {
     if (this.localPort === 0) this.#bind(0, UNSPECIFIED);
     if (end - at > (isIpv4(remote) ? MAX4 : MAX6)) throw new Err("EMSGSIZE");
     const local = to?.local !== undefined && !isUnspecified(to.local) ? to.local : this.local;
-    const path = this.#find(remote, isMulticast(local) ? UNSPECIFIED : local, to?.iface);
+    const path = this.#find(remote, this.#isGroup(local) ? UNSPECIFIED : local, to?.iface);
     if (path.hop.isBroadcast && !this.broadcast && !this.headers) {
       throw new Err("EACCES", "sending to all is off: write `broadcast on` to ctl");
     }
@@ -286,6 +287,12 @@ export class UdpConv {
     if (error === undefined) return;
     this.#error = undefined;
     throw error;
+  }
+
+  /** Whether nothing can be sent from the address, because it is that of many. */
+  #isGroup(ip: Ip): boolean {
+    return isMulticast(ip) || isIpv4(ip) && ipv4Of(ip) === BROADCAST4 ||
+      this.#udp.layer.addresses.find(ip)?.kind === "broadcast";
   }
 
   /** The path to a peer: the last one, if it is the same. */
