@@ -25,7 +25,7 @@ export interface Path {
   readonly checksumOffload: boolean;
   /** Whether the peer is this host. */
   readonly loopback: boolean;
-  /** Sum of the pseudo-header's addresses and protocol `proto` for packets sent, without the length; see checksum.ts. */
+  /** Sum of the pseudo-header of a packet sent, with `bytes` of protocol `proto` behind IP; see checksum.ts. */
   pseudoSum(proto: number, bytes: number): number;
 }
 
@@ -38,7 +38,7 @@ export interface SendOptions {
   gsoBytes: number;
   /** With GSO: bytes of the transport header. */
   headerBytes: number;
-  /** ECN field of IP: 0 not capable, 2 ECT(0), 1 ECT(1), 3 CE. */
+  /** ECN field of IP (0 not capable, 2 ECT(0), 1 ECT(1), 3 CE), and DSCP in the six bits above it. */
   ecn: number;
   /** Hop limit; 0: IP's default. */
   ttl: number;
