@@ -131,3 +131,22 @@ Deno.test("a plugin that is given up is told as down, by its name, and is found 
   assert.equal(await client.readText("/n/swapped/text"), "here");
   assert.equal(await client.readText("/dev/text"), "here");
 });
+
+Deno.test("every plugin of the default image is reloaded and restarted under a client that stays", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const names = (await client.readText("/sys/plugins/status")).trim().split("\n").map((line) => line.split(" ")[0]);
+  assert.ok(names.includes("root") && names.includes("sys"), names.join(" "));
+  const mounts = await client.readText("/proc/1/ns");
+  for (const command of ["reload", "restart"]) {
+    for (const name of names) {
+      await write(client, "/sys/plugins/ctl", `${command} ${name}`);
+      const what = `after ${command} ${name}`;
+      assert.equal((await client.stat("/")).name, "/", what);
+      await client.writeFile("/tmp/file", what);
+      assert.equal(await client.readText("/tmp/file"), what);
+      assert.ok((await client.list("/dev")).some((dir) => dir.name === "cons"), what);
+      assert.equal(await client.readText("/proc/1/ns"), mounts, what);
+    }
+  }
+});
