@@ -380,3 +380,19 @@ Deno.test("a stack is saved with what it holds, and goes on in another, whose cl
   later.poll(6);
   assert.ok(later.pollAt() < 60_000 || later.pollAt() === Infinity, "times are of the new clock");
 });
+
+Deno.test("who snoops sees every packet that comes and goes, IP's header first", () => {
+  const { wire, left } = pair(), seen: string[] = [];
+  ping(wire, left, "10.0.0.2");
+  left.ip.snoop = (iface, isOut, bytes, at, end) => seen.push(`${iface.name} ${isOut} ${bytes[at]} ${end - at}`);
+  ping(wire, left, "10.0.0.2");
+  ping(wire, left, "::1", 10);
+  assert.deepEqual(seen, [
+    "ether1 true 69 84",
+    "ether1 false 69 84",
+    "loopback true 96 58",
+    "loopback false 96 58",
+    "loopback true 96 58",
+    "loopback false 96 58",
+  ]);
+});

@@ -12,7 +12,7 @@ import type { Arrival, Trouble } from "../tcp/lower.ts";
 import { EXCEEDED, ICMP, Icmp, UNREACHABLE } from "../wire/icmp.ts";
 import { ICMPV6, Icmpv6, UNREACHABLE6 } from "../wire/icmpv6.ts";
 import { Ipv4, PROTO } from "../wire/ipv4.ts";
-import { Ipv6, Ipv6Chain } from "../wire/ipv6.ts";
+import { Ipv6, IPV6_BYTES, Ipv6Chain } from "../wire/ipv6.ts";
 import { MLD } from "./groups.ts";
 import type { Iface } from "./iface.ts";
 import type { IpLayer } from "./layer.ts";
@@ -156,6 +156,11 @@ export class IcmpIn {
     if (kind === undefined || quoted.parseQuote(icmp.bytes, icmp.payloadAt, icmp.end) !== undefined) return;
     if (chain.walk(quoted) !== undefined || chain.fragmentAt >= 0 && chain.fragmentOffset(quoted) !== 0) return;
     const mtu = kind === "too big" ? Math.min(icmp.mtu, 65535) : 0;
+    const total = IPV6_BYTES + (quoted.bytes[quoted.at + 4] << 8 | quoted.bytes[quoted.at + 5]);
+    if (mtu >= total) {
+      this.#layer.counters.PathMtuRefused++;
+      return;
+    }
     this.#tell(
       chain.proto,
       kind,

@@ -100,7 +100,8 @@ export class Input {
   }
 
   #ipv4(iface: Iface, bytes: Uint8Array, at: number, end: number, info: FrameInfo, isGroup: boolean): void {
-    const ip = this.#ip4, { counters } = this.#layer;
+    const ip = this.#ip4, { counters, snoop } = this.#layer;
+    if (snoop !== undefined) snoop(iface, false, bytes, at, end);
     counters.InReceives++;
     if (ip.parse(bytes, at, end) !== undefined) {
       counters.InHdrErrors++;
@@ -245,7 +246,8 @@ export class Input {
   }
 
   #ipv6(iface: Iface, bytes: Uint8Array, at: number, end: number, info: FrameInfo, isGroup: boolean): void {
-    const ip = this.#ip6, { counters } = this.#layer;
+    const ip = this.#ip6, { counters, snoop } = this.#layer;
+    if (snoop !== undefined) snoop(iface, false, bytes, at, end);
     counters.InReceives++;
     if (ip.parse(bytes, at, end) !== undefined) {
       counters.InHdrErrors++;

@@ -36,6 +36,9 @@ import { type Route, Routes } from "./routes.ts";
 /** What is told to who keeps a log: one of Plan 9's items, and a line. */
 export type Note = (item: "ip" | "arp" | "icmp" | "udp" | "tcp", text: string) => void;
 
+/** Whoever looks at the packets [at, end) of an interface. */
+export type Snoop = (iface: Iface, isOut: boolean, bytes: Uint8Array, at: number, end: number) => void;
+
 const ALL_HOSTS4 = ipFromV4(0xe0000001 | 0), LOOPBACK4 = ipFromV4(0x7f000001), LOOPBACK6 = parseIp("::1")!;
 
 export class IpLayer implements NeighborHost {
@@ -55,6 +58,8 @@ export class IpLayer implements NeighborHost {
   secret = new Uint8Array(16);
   note: Note = () => {};
   icmpSink: IcmpSink | undefined;
+  /** Sees every packet, from IP's header on, while somebody looks at an interface (snoop). The bytes are lent. */
+  snoop: Snoop | undefined;
   /** Called when a full link has room again. */
   onRoom: () => void = () => {};
 

@@ -89,11 +89,13 @@ export class Output implements IpLower {
     if (isTooBig && options.gsoBytes === 0) return this.#endTooBig(path, bytes, checksumOffset, options);
     this.#header(path, bytes, checksumOffset, options, options.gsoBytes !== 0 || path.checksumOffload);
     const size = path.overhead + bytes;
-    if (this.#isDirect) {
-      path.hop.iface.link.end(size, this.#info);
-      return this.sent(path.hop.iface);
-    }
     const ipAt = this.at - path.headerBytes;
+    if (this.#isDirect) {
+      const { iface } = path.hop, { snoop } = this.#layer;
+      if (snoop !== undefined) snoop(iface, true, this.buf, ipAt, this.at + bytes);
+      iface.link.end(size, this.#info);
+      return this.sent(iface);
+    }
     this.transmit(path.hop, this.buf, ipAt, this.at + bytes, this.#info, path.overhead - path.headerBytes, false);
   }
 
@@ -281,6 +283,7 @@ export class Output implements IpLower {
       to = emitEthernet(frame, to, { dst: mac, src: link.mac, type });
     }
     frame.set(bytes.subarray(at, end), to);
+    this.#layer.snoop?.(iface, true, frame, to, to + end - at);
     link.end(size, linkBytes === infoLinkBytes ? info as FrameInfo : move(info, linkBytes - infoLinkBytes));
     this.sent(iface);
   }
