@@ -6,6 +6,7 @@
  */
 
 import { allowedCpus, threadCpuMs, threadsNamed } from "../core/host/threads.ts";
+import { createArena } from "../core/ring/arena.ts";
 import { type Budget, DEFAULT_BUDGET } from "../core/ring/doorbell.ts";
 import { DEFAULT_RING_BYTES, ringPair } from "../core/ring/transport.ts";
 import type { Job, Outcome } from "./ring_worker.ts";
@@ -47,6 +48,8 @@ for (const ringKiB of [256, DEFAULT_RING_BYTES / 1024, 4096]) {
   await throughput("transport", { size: 65536, ringKiB, count: 100_000, target: gigabytes });
   await throughput("transport", { size: 1 << 20, ringKiB, count: 5_000 });
 }
+await throughput("arena", { size: 65536, ringKiB: 64, count: 100_000, target: gigabytes });
+await throughput("arena", { size: 1 << 20, ringKiB: 64, count: 5_000 });
 await idle();
 report();
 Deno.exit(0);
@@ -64,13 +67,14 @@ async function throughput(
   wait: Job["wait"],
   { size, ringKiB, count, target }: { size: number; ringKiB: number; count: number; target?: Row["target"] },
 ) {
-  const budget = { spin: 2000, turns: 16 };
+  const budget = { spin: 2000, turns: 16, napMs: 0 };
   const [perSecond] = await medianOf(async () => {
     const [, receiver] = await pair(["send", "receive"], { wait, budget, count, size }, ringKiB * 1024);
     return [count / receiver.elapsedMs * 1e3];
   });
   const small = size < 1024, unitSize = small ? `${size} B` : `${size / 1024} KiB`;
-  const what = `${wait === "sync" ? "ring, messages" : "9P transport, writes"} of ${unitSize}, ring of ${ringKiB} KiB`;
+  const way = { sync: "ring, messages", transport: "9P transport, writes", arena: "arena, messages", async: "" }[wait];
+  const what = `${way} of ${unitSize}, ring of ${ringKiB} KiB`;
   rows.push({ what, value: perSecond * (small ? 1e-6 : size * 1e-9), unit: small ? "M/s" : "GB/s", target });
 }
 
@@ -101,9 +105,10 @@ async function pair(
   ringBytes = 1 << 16,
 ): Promise<Outcome[]> {
   const workers = isolates(), ports = wire(ringBytes);
+  const arena = job.wait === "arena" ? createArena([{ bytes: job.size, count: 8 }], ports[0].bell) : undefined;
   await Promise.all(workers.map(answer));
   const done = Promise.all(workers.map((w) => answer(w) as Promise<Outcome>));
-  workers.forEach((w, i) => w.postMessage({ ...job, kind: kinds[i], port: ports[i] } satisfies Job));
+  workers.forEach((w, i) => w.postMessage({ ...job, arena, kind: kinds[i], port: ports[i] } satisfies Job));
   const outcomes = await done;
   workers.forEach((w) => w.terminate());
   return outcomes;

@@ -5,6 +5,7 @@
 import { hostClock } from "../core/host/clock.ts";
 import { nameSelf, pinSelf, threadCpuMs } from "../core/host/threads.ts";
 import { turn } from "../core/host/turn.ts";
+import { Arena, type ArenaRef, ArenaView, sendBlock } from "../core/ring/arena.ts";
 import { type Budget, Doorbell } from "../core/ring/doorbell.ts";
 import { Consumer, Producer } from "../core/ring/spsc.ts";
 import { type PortRef, ringTransport } from "../core/ring/transport.ts";
@@ -13,8 +14,10 @@ import { type PortRef, ringTransport } from "../core/ring/transport.ts";
 export interface Job {
   readonly kind: "ping" | "pong" | "send" | "receive" | "idle";
   readonly port: PortRef;
-  /** `sync` blocks (Atomics.wait), `async` serves an event loop, `transport` is the whole 9P transport. */
-  readonly wait: "sync" | "async" | "transport";
+  /** `sync` blocks (Atomics.wait), `async` serves an event loop, `transport` is the whole 9P transport, `arena` goes by reference. */
+  readonly wait: "sync" | "async" | "transport" | "arena";
+  /** For `arena`: the sender's, with room for a few messages. */
+  readonly arena?: ArenaRef;
   readonly budget: Budget;
   readonly count: number;
   readonly size: number;
@@ -54,7 +57,8 @@ async function run(job: Job): Promise<Float64Array | undefined> {
     const hold = setInterval(() => {}, 1e6);
     await bell.wait(input);
     clearInterval(hold);
-  } else if (!latency) job.kind === "send" ? send(job, out, bell) : receive(job, input, bell);
+  } else if (job.wait === "arena") job.kind === "send" ? lend(job, out, bell) : borrow(job, input, bell);
+  else if (!latency) job.kind === "send" ? send(job, out, bell) : receive(job, input, bell);
   else return job.wait === "sync" ? pingSync(job, input, out, bell) : await pingAsync(job, input, out, bell);
 }
 
@@ -144,6 +148,36 @@ function receive({ count, size }: Job, input: Consumer, bell: Doorbell): void {
   }
   input.release();
   if (size <= 256 && sum !== (Math.imul(0x09090909, count * (size >> 2)) | 0)) throw new Error("content is wrong");
+}
+
+/** Fills blocks and sends where they lie. */
+function lend({ count, size, arena: ref }: Job, out: Producer, bell: Doorbell): void {
+  const arena = new Arena(ref!, 1), message = new Uint8Array(size).fill(9);
+  for (let i = 0; i < count; i++) {
+    let block;
+    while (!(block = arena.alloc(size, 2))) bell.waitSync(arena);
+    block.view.set(message);
+    while (!sendBlock(out, block, size)) bell.waitSync(out);
+    out.publish();
+  }
+}
+
+/** Copies them out, as a reader that keeps the bytes has to, and frees them. */
+function borrow({ count, size, arena }: Job, input: Consumer, bell: Doorbell): void {
+  const view = new ArenaView(arena!), message = new Uint8Array(size);
+  for (let seen = 0; seen < count;) {
+    const at = input.next();
+    if (at < 0) {
+      input.release();
+      bell.waitSync(input);
+      continue;
+    }
+    message.set(view.receive(input, at));
+    view.free();
+    seen++;
+  }
+  input.release();
+  if (message[size - 1] !== 9) throw new Error("content is wrong");
 }
 
 async function streamTransport({ kind, port, budget, count, size }: Job): Promise<undefined> {
