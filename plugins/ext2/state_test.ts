@@ -5,7 +5,7 @@ import { Req } from "../../core/dev.ts";
 import { DMDIR, ORDWR } from "../../core/p9/types.ts";
 import { ffi, interop } from "../../tests/skip.ts";
 import { Fixture, root } from "./fixture.ts";
-import type { Order, Report } from "./state_worker.ts";
+import type { Order, Report } from "./state_worker_fixture.ts";
 
 /** A folder with a disk for one test. */
 async function withDisk(use: (disk: string) => Promise<void>): Promise<void> {
@@ -20,7 +20,7 @@ async function withDisk(use: (disk: string) => Promise<void>): Promise<void> {
 }
 
 async function inWorker(order: Order): Promise<Report> {
-  const worker = new Worker(new URL("./state_worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("./state_worker_fixture.ts", import.meta.url), { type: "module" });
   try {
     return await new Promise<Report>((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<Report>) => resolve(data);

@@ -65,9 +65,10 @@ async function churn(client: Client, round: number, below: (n: number) => number
     await file.close();
     const other = `${home}/file${below(i + 1)}`;
     if (synced.has(other)) continue;
-    if (below(3) === 0) await client.remove(other).catch(ignoreMissing);
-    else if (below(3) === 0) await client.rename(other, `${home}/moved${below(20)}`).catch(ignoreMissing);
-    else if (below(3) === 0) await client.mkdir(`${home}/dir${i}`);
+    const what = below(6);
+    if (what < 2) await client.remove(other).catch(ignoreMissing);
+    else if (what < 4) await client.rename(other, `${home}/moved${below(20)}`).catch(ignoreMissing);
+    else if (what === 4) await client.mkdir(`${home}/dir${i}`);
   }
 }
 
