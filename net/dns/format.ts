@@ -70,7 +70,7 @@ export function parseDnsQuery(line: string): DnsQuery | string {
   if (name === "" || rest.length > 0) return "usage: name type";
   if (type === undefined) return `unknown type ${typeName}`;
   if (type === DNS_TYPE.PTR && address !== undefined) return { name: reverseName(address) + ".", type, attributes };
-  return normalName(name) ? { name, type, attributes } : `not a domain name: ${name}`;
+  return name === "." || normalName(name) ? { name, type, attributes } : `not a domain name: ${name}`;
 }
 
 function typeOf(name: string): number | undefined {

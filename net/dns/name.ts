@@ -89,12 +89,14 @@ export function normalName(text: string): string | undefined {
   return parseName(text)?.map((label) => labelText(label, 0, label.length)).join(".");
 }
 
+/** Whether a name ends in a dot that is no escaped one: it is then complete. */
+export function isAbsolute(text: string): boolean {
+  return text.endsWith(".") && !text.endsWith("\\.");
+}
+
 /** Names as they are compared: lower case, no dot at the end. */
 export function canonicalName(text: string): string {
-  return (text.endsWith(".") && !text.endsWith("\\.") ? text.slice(0, -1) : text).replace(
-    /[A-Z]/g,
-    (char) => char.toLowerCase(),
-  );
+  return (isAbsolute(text) ? text.slice(0, -1) : text).replace(/[A-Z]/g, (char) => char.toLowerCase());
 }
 
 export function sameName(a: string, b: string): boolean {

@@ -16,7 +16,7 @@ import { type Ip, ipFromV4, parseIp, sameIp } from "../addr.ts";
 import { DnsCache } from "./cache.ts";
 import { decodeMessage } from "./decode.ts";
 import { encodeMessage } from "./encode.ts";
-import { canonicalName, normalName, parseName, sameName } from "./name.ts";
+import { canonicalName, isAbsolute, normalName, parseName, sameName } from "./name.ts";
 import { CLASS_IN, DNS_TYPE, type DnsMessage, type DnsRecord, makeMessage, RCODE } from "./record.ts";
 
 export const DNS_PORT = 53;
@@ -120,6 +120,8 @@ export class Resolver {
   private readonly outgoing: DnsSend[] = [];
   /** Index of the server that answered last. */
   private preferred = 0;
+  /** The time of the last call that told it: what waiters go on with. */
+  private clock = 0;
 
   constructor({ cacheEntries, ...options }: ResolverOptions) {
     this.cache = new DnsCache(cacheEntries);
@@ -234,11 +236,17 @@ export class Resolver {
     flight.query.dueMs = now;
   }
 
+  /** Whether an answer may still come to a port of `poll`'s; when not, what was opened for it is to be closed. */
+  awaits(port: number): boolean {
+    return this.flights.has(port);
+  }
+
   /** The names that a name may stand for, in order. */
   private candidates(name: string): string[] {
+    if (name === ".") return [""];
     const plain = canonicalName(normalName(name) ?? "");
     if (plain === "") return [];
-    if (name.endsWith(".")) return [plain];
+    if (isAbsolute(name)) return [plain];
     const searched = this.options.search.map((domain) => `${plain}.${canonicalName(domain)}`);
     const dots = parseName(plain)!.length - 1;
     const all = dots >= this.options.ndots ? [plain, ...searched] : [...searched, plain];
@@ -311,9 +319,6 @@ export class Resolver {
     };
     this.queries.set(key, query);
   }
-
-  /** The time of the last call that knew it: what waiters go on with. */
-  private clock = 0;
 
   /** Sends a question to the next server, or gives up. */
   private ask(query: Query, now: number): void {

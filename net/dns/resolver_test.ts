@@ -249,6 +249,7 @@ Deno.test("short names are tried in the domains of the search list, long ones as
   assert.deepEqual(run(dns, "www.b", A, zone).asked, ["www.b"]);
   assert.deepEqual(run(dns, "no.b", A, zone).asked, ["no.b", "no.b.x.org", "no.b.y.org"]);
   assert.deepEqual(run(dns, "host.", A, zone).asked, ["host"]);
+  assert.deepEqual(run(dns, ".", NS, () => ({ answers: [{ ...alias("", "a.root"), type: NS }] })).values, ["name"]);
   assert.equal(
     run(dns, "host", AAAA, (name) => name === "host.x.org" ? {} : { rcode: RCODE.nxDomain }).status,
     "nodata",
@@ -261,9 +262,11 @@ Deno.test("equal questions that are asked at the same time go out once", () => {
   const cancel = dns.lookup("a.b", A, 0, (each) => answers.push(each));
   const list = sends(dns, 0);
   assert.equal(list.length, 1);
+  assert.ok(dns.awaits(list[0].port));
   cancel();
   dns.input(reply(list[0], { answers: [ip("a.b", "1.1.1.1")] }), list[0], 1);
   assert.deepEqual(answers.map((each) => each.status), ["cancelled", "ok", "ok", "ok", "ok", "ok"]);
+  assert.ok(!dns.awaits(list[0].port));
 });
 
 Deno.test("a host's addresses: IPv6 first, then in turns; one kind is enough; an address is its own", () => {
@@ -298,7 +301,7 @@ Deno.test("a host's addresses: IPv6 first, then in turns; one kind is enough; an
 
 Deno.test("no name, no server, too many at once: each has its word", () => {
   const statuses: string[] = [], note = (each: DnsAnswer) => void statuses.push(each.status);
-  for (const name of ["", ".", "a..b", "x".repeat(64)]) resolver().lookup(name, A, 0, note);
+  for (const name of ["", "..", "a..b", "x".repeat(64)]) resolver().lookup(name, A, 0, note);
   resolver({ servers: [] }).lookup("a.b", A, 0, note);
   const dns = resolver();
   for (let i = 0; i < 257; i++) dns.lookup(`h${i}.b`, A, 0, note);
@@ -306,7 +309,7 @@ Deno.test("no name, no server, too many at once: each has its word", () => {
 });
 
 Deno.test("whatever comes back and whenever, every lookup ends once", () => {
-  for (let seed = 1; seed <= 150; seed++) {
+  for (let seed = 1; seed <= 60; seed++) {
     const random = new Random(seed),
       dns = resolver({ search: ["x.org"], mixCase: seed % 2 === 0, cacheEntries: 20 }, seed);
     let asked = 0, ended = 0;
