@@ -6,6 +6,7 @@
  * inode, which therefore stays in memory, and lives on without a name. A rename moves the Place, so a fid follows it.
  */
 
+import { Err } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 import type { Ext2, Inode } from "../../fs/ext2/fs.ts";
 
@@ -73,13 +74,23 @@ export class Places {
     return pending;
   }
 
+  /** `drop`, where nobody can be told that a dead file could not be given back: e2fsck finds it. */
+  forget(place: Place): void {
+    try {
+      const pending = this.drop(place);
+      if (pending) pending.catch(() => {});
+    } catch (thrown) {
+      if (!(thrown instanceof Err)) throw thrown;
+    }
+  }
+
   /** The name of `place` is gone. */
   unname(place: Place): void {
     const { parent } = place;
     if (!parent) return;
     parent.children?.delete(place.name);
     place.parent = null;
-    void this.drop(parent);
+    this.forget(parent);
   }
 
   /** `place` is now called `name` in `dir`; what was there has no name any more. */

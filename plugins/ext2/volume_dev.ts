@@ -51,7 +51,7 @@ import { FL_APPEND, FL_NOATIME, S_IFDIR, S_IFREG } from "../../fs/ext2/layout.ts
 import { checkName } from "../../fs/name.ts";
 import { AEXEC, AWRITE } from "../../fs/perm.ts";
 import { checkAdd, checkOpen, checkUnlink, losesSetid, may, withoutSetid } from "./access.ts";
-import { dirOf, EXCL_XATTR, flagsOf, isExclusive, pathOf, qidOf } from "./attr.ts";
+import { dirOf, EXCL_XATTR, flagsOf, isExclusive, qidOf } from "./attr.ts";
 import { type Place, Places } from "./place.ts";
 import { Users, type Who } from "./users.ts";
 import { applyWstat } from "./wstat.ts";
@@ -353,15 +353,15 @@ export class VolumeDev extends Dev<File> {
         const next = this.#step(vol, at, name, who);
         if (next instanceof Err) {
           if (qids.length === 0) throw next;
-          void this.places.drop(at);
+          this.places.forget(at);
           return { qids, chan: null };
         }
-        void this.places.drop(at);
+        this.places.forget(at);
         at = next;
         qids.push(qidOf(at.inode, number));
       }
     } catch (thrown) {
-      void this.places.drop(at);
+      this.places.forget(at);
       throw thrown;
     }
     return { qids, chan: this.chan(at, c.user) };
@@ -454,7 +454,7 @@ export class VolumeDev extends Dev<File> {
     const dir = c.aux.place, inode = vol.inode(made.ino);
     if (inode.links === 0) throw new Err("ENOENT", "the new file was removed at once");
     const place = this.places.find(dir, made.name) ?? this.places.enter(dir, made.name, inode);
-    void this.places.drop(dir);
+    this.places.forget(dir);
     c.aux = { place, accessed: this.options.atime === "noatime" };
     c.mode = made.mode;
     c.qid = qidOf(inode, this.options.number);
@@ -535,11 +535,6 @@ export class VolumeDev extends Dev<File> {
     return atime <= inode.seconds(MTIME) + inode.nanoseconds(MTIME) / 1e9 ||
       atime <= inode.seconds(CTIME) + inode.nanoseconds(CTIME) / 1e9 ||
       this.options.clock.now() / 1000 - atime > DAY_SECONDS;
-  }
-
-  /** The path of an inode in this volume's qids. */
-  pathOf(inode: Inode): number {
-    return pathOf(inode, this.options.number);
   }
 }
 

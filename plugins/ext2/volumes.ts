@@ -84,6 +84,7 @@ export class Volumes {
       const volume = await this.#make(source, how);
       this.#open.set(name, volume);
       this.#tell(volume);
+      if (volume.fs.wasUnclean) this.#options.log(`${name}: was not closed cleanly (try: check ${name})`);
       return volume;
     } catch (thrown) {
       const err = toErr(thrown);
@@ -202,9 +203,6 @@ export class Volumes {
     const { fs, source } = volume, why = fs.whyReadOnly;
     if (why !== null && why !== volume.toldWhy) this.#options.log(`${source.name}: read only: ${why}`);
     volume.toldWhy = why;
-    if (fs.wasUnclean && !volume.cancel && fs.damageCount === 0 && why === null) {
-      this.#options.log(`${source.name}: was not closed cleanly (try: check ${source.name})`);
-    }
   }
 }
 
