@@ -36,7 +36,7 @@ const SYMBOLS = {
 /** The calls, as functions. */
 export type NetCalls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
-export const EINTR = 4, EAGAIN = 11, ENOBUFS = 105;
+export const EINTR = 4, EAGAIN = 11, EBADFD = 77, ENOBUFS = 105;
 export const O_RDWR = 2, O_NONBLOCK = 0o4000, O_CLOEXEC = 0o2000000;
 const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000;
 const MAP_FAILED = 0xffffffffffffffffn;

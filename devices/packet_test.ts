@@ -71,6 +71,15 @@ netTest(
   },
 );
 
+netTest("packet: an interface that goes down and comes back goes on", [program("ip")], async () => {
+  await withVeth(async (a, b, atB) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const state of ["down", "up"]) await run("ip", "link", "set", "vb", state);
+    send(a, ...frameOf({ to: b.mac, from: a.mac, proto: "udp", payload: 77 }));
+    await atB.find(({ bytes }) => bytes.length === 119);
+  });
+});
+
 netTest("packet: an interface that is not there is ENODEV", [], async () => {
   assert.throws(() => openPacket({ name: "none0" }), { code: "ENODEV" });
   await Promise.resolve();

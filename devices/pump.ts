@@ -10,8 +10,8 @@
  * on one CPU 9 us for both. A signal (SIGIO) or another isolate that polls and notifies are slower than the park.
  */
 
-import { setImmediate } from "node:timers";
-import { Err, toErr } from "../core/err.ts";
+import { setImmediate, setTimeout } from "node:timers";
+import { Err, errFromErrno, toErr } from "../core/err.ts";
 import { must, netCalls, O_CLOEXEC, O_NONBLOCK } from "./net_calls.ts";
 
 /** Frames between two turns of the event loop. */
@@ -19,18 +19,19 @@ const BATCH = 256;
 /** Looks between two turns of the event loop, while it spins. */
 const LOOKS = 16;
 const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
-/** Failures of the device in a row after which it is given up. */
-const MAX_FAULTS = 16;
+const SOL_SOCKET = 1, SO_ERROR = 4;
+/** So many failures in a row, and it rests before it goes on: what fails each time shall not fill the log. */
+const MAX_FAULTS = 16, REST_MS = 1000;
 
 /** What a pump is made with. */
 export interface PumpOptions {
   /** Readable when there is something to drain. */
   fd: number;
-  /** Delivers at most `limit` frames; answers how many there were. */
+  /** Delivers at most `limit` frames; answers how many there were. ENODEV when the device has gone. */
   drain(limit: number): number;
   /** Microseconds that it looks before it parks; 0 parks at once. */
   spinUs: number;
-  /** Told what was thrown by the device or by who takes the frames; `isOver` when it was too much in a row, and the pump ends. */
+  /** Told what was thrown by the device or by who takes the frames; `isOver` when the device has gone, and the pump ends. */
   onFault(why: Error, isOver: boolean): void;
 }
 
@@ -72,15 +73,14 @@ export class Pump {
   async #run(): Promise<void> {
     for (let faults = 0; !this.#stopped;) {
       try {
-        while (!this.#stopped) {
-          if (this.#options.drain(BATCH) === 0 && !await this.#spin()) await this.#park();
-          else await turn();
-          faults = 0;
-        }
+        if (this.#options.drain(BATCH) === 0 && !await this.#spin()) await this.#park();
+        else await turn();
+        faults = 0;
       } catch (thrown) {
-        const isOver = ++faults === MAX_FAULTS;
-        this.#options.onFault(toErr(thrown), isOver);
-        if (isOver) return;
+        const why = toErr(thrown), isGone = why.code === "ENODEV";
+        this.#options.onFault(why, isGone);
+        if (isGone) return;
+        if (++faults % MAX_FAULTS === 0) await rest();
       }
     }
   }
@@ -101,6 +101,13 @@ export class Pump {
     return false;
   }
 
+  /** A socket has an error to tell, once (its interface is down: it may come back); anything else has gone. */
+  #failed(): void {
+    const error = new Int32Array(1), size = new Uint32Array([error.byteLength]);
+    if (netCalls().getsockopt(this.#options.fd, SOL_SOCKET, SO_ERROR, error, size) === 0) throw errFromErrno(error[0]);
+    throw new Err("ENODEV", "the interface has gone");
+  }
+
   /** Sleeps until there is something, and adapts the spin to how long that took. */
   async #park(): Promise<void> {
     const fds = new Uint8Array(2 * POLLFD_BYTES), view = new DataView(fds.buffer);
@@ -114,8 +121,12 @@ export class Pump {
     const sleptUs = (performance.now() - beginMs) * 1000;
     this.#windowUs = sleptUs < 4 * this.spinUs ? this.spinUs : this.#windowUs > 4 ? this.#windowUs / 2 : 0;
     const events = view.getInt16(REVENTS, true);
-    if (events !== 0 && (events & POLLIN) === 0) throw new Err("ENODEV", "the interface has gone, or is down");
+    if (events !== 0 && (events & POLLIN) === 0) this.#failed();
   }
+}
+
+function rest(): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, REST_MS).unref());
 }
 
 function turn(): Promise<void> {

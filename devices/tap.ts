@@ -16,6 +16,7 @@ import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
 import {
   cstr,
   EAGAIN,
+  EBADFD,
   EINTR,
   ENOBUFS,
   errno,
@@ -225,5 +226,6 @@ export class Tap implements Port {
 /** Throws unless the read failed because there is nothing. */
 function checkRead(name: string): void {
   const why = errno();
+  if (why === EBADFD) throw new Err("ENODEV", `tap ${name} has gone`);
   if (why !== EAGAIN && why !== EINTR && why !== ENOBUFS) must(-1, `read of tap ${name}`);
 }
