@@ -19,6 +19,8 @@ import { allowedCpus, pinThread, threadIds } from "./threads.ts";
 
 /** How often threads are looked for that the runtime has started meanwhile. */
 const SWEEP_MS = 1000;
+/** How long a plan has to stand before walls are built for it. */
+const WALL_MS = 20;
 
 /** The topology of this host, of the CPUs that this process may run on. */
 export function hostTopology(): Topology {
@@ -38,6 +40,7 @@ export class Placer implements CoreHost {
   readonly #irqs: Irqs;
   #plan: Plan | undefined;
   #cancelSweep: (() => void) | undefined;
+  #cancelWall: (() => void) | undefined;
   /** Threads of the runtime that were moved, since the beginning. */
   #swept = 0;
 
@@ -49,25 +52,13 @@ export class Placer implements CoreHost {
 
   place(plan: Plan): string[] {
     this.#plan = plan;
-    const dedicated = plan.placements.filter((p) => p.dedicated), cpus = dedicated.flatMap((p) => p.cpus);
-    const placed = new Set(plan.placements.flatMap((p) => p.tids)), owners = new Set(dedicated.flatMap((p) => p.tids));
-    const ours = threadIds();
-    this.#wall.apply({
-      dedicated: cpus,
-      dedicatedTids: [...owners].filter((tid) => ours.includes(tid)), // a process has cgroups of its own
-      shared: plan.shared,
-      sharedTids: ours.filter((tid) => !owners.has(tid)),
-    });
-    const rest: Placement = {
-      name: "the runtime",
-      tids: ours.filter((t) => !placed.has(t)),
-      cpus: plan.shared,
-      dedicated: false,
-    };
-    const problems = [...plan.placements, rest].map((p) => this.#pin(p)).filter((p) => p !== "");
-    this.#irqs.keepOff(cpus);
-    this.#sweepLater(dedicated.length > 0);
-    return problems;
+    const pinned = this.#pinAll(plan);
+    if (pinned.every((problem) => problem === "")) {
+      this.#cancelWall?.();
+      this.#cancelWall = this.#clock.after(WALL_MS, () => this.#wallAndPin());
+      return [];
+    }
+    return this.#wallAndPin(); // the walls of the plan before are in the way
   }
 
   schedule(tids: readonly number[], how: Schedule): void {
@@ -102,8 +93,35 @@ export class Placer implements CoreHost {
   close(): void {
     this.#cancelSweep?.();
     this.#cancelSweep = undefined;
+    this.#cancelWall?.();
+    this.#cancelWall = undefined;
     this.#irqs.restore();
     this.#wall.close();
+  }
+
+  /** Builds walls and moves interrupts: that takes milliseconds, and new masks do not wait for it. */
+  #wallAndPin(): string[] {
+    this.#cancelWall?.();
+    this.#cancelWall = undefined;
+    const { placements, shared } = this.#plan!, dedicated = placements.filter((p) => p.dedicated);
+    const owners = new Set(dedicated.flatMap((p) => p.tids)), ours = threadIds();
+    const cpus = dedicated.flatMap((p) => p.cpus);
+    this.#wall.apply({
+      dedicated: cpus,
+      dedicatedTids: ours.filter((tid) => owners.has(tid)), // a process has cgroups of its own
+      shared,
+      sharedTids: ours.filter((tid) => !owners.has(tid)),
+    });
+    this.#irqs.keepOff(cpus);
+    this.#sweepLater(dedicated.length > 0);
+    return this.#pinAll(this.#plan!).filter((problem) => problem !== "");
+  }
+
+  /** Pins all threads; a problem for each placement, "" for none. */
+  #pinAll({ placements, shared }: Plan): string[] {
+    const placed = new Set(placements.flatMap((p) => p.tids)), tids = threadIds().filter((tid) => !placed.has(tid));
+    const rest: Placement = { name: "the runtime", tids, cpus: shared, dedicated: false };
+    return [...placements, rest].map((placement) => this.#pin(placement));
   }
 
   /** Pins threads; what could not be done, or "". */
@@ -131,7 +149,7 @@ export class Placer implements CoreHost {
     const wanted = formatCpus(shared);
     const strays = threadIds().filter((tid) => !placed.has(tid) && this.#masked(tid) !== wanted);
     this.#swept += strays.length;
-    if (strays.length > 0) this.place(this.#plan!);
+    if (strays.length > 0) this.#wallAndPin();
     else this.#sweepLater(true);
   }
 

@@ -14,6 +14,7 @@ const masks = () => threads().map((t) => t.cpus.join()).filter((text, i, list) =
 const masksBefore = masks();
 
 const problems = placer.place({ shared, placements: [{ name: "owner", tids: [owner], cpus: [cpu], dedicated: true }] });
+await new Promise((resolve) => setTimeout(resolve, 100)); // the walls come a moment later
 const status = placer.status();
 const placed = threads();
 const groups = countGroups();
@@ -25,6 +26,7 @@ try {
 await new Promise((resolve) => setTimeout(resolve, 1300));
 const strays = threads().filter((t) => t.tid !== owner && t.cpus.includes(cpu)).map((t) => t.name);
 placer.place({ shared: all, placements: [{ name: "owner", tids: [owner], cpus: all, dedicated: false }] });
+await new Promise((resolve) => setTimeout(resolve, 100));
 const groupsAfter = countGroups();
 const after = masks();
 placer.close();
