@@ -24,11 +24,16 @@ const LINK_FULL = -1;
 
 /** Smallest payload that black-hole detection and small MTUs bring a segment to. */
 const MIN_MSS = 48;
+/** `blackHoleMss` of a path that is not distrusted. */
+const NO_MSS = 65_535;
 
 /** Sends what may be sent of a synchronized connection. */
 export function output(conn: Conn): number {
   const { snd, rcv } = conn;
-  if (conn.path.mtu !== snd.mtu) updateMss(conn);
+  if (snd.blackHoleMss < NO_MSS && conn.layer.now >= snd.distrustUntil) {
+    snd.blackHoleMss = NO_MSS;
+    updateMss(conn);
+  } else if (conn.path.mtu !== snd.mtu) updateMss(conn);
   conn.paceAt = Infinity;
   const result = sendSegments(conn);
   if (result === FULL) return FULL;

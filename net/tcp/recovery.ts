@@ -11,8 +11,9 @@
 import { Err } from "../../core/err.ts";
 import { seqAdd, seqDiff, seqGt, seqLt } from "../wire/tcp_seq.ts";
 import type { Conn } from "./conn.ts";
+import { headerBytes } from "./emit.ts";
 import { resendRecord, sendFresh, updateMss } from "./output.ts";
-import { IN_FLIGHT, type SentRecord } from "./scoreboard.ts";
+import { IN_FLIGHT, SACKED, type SentRecord } from "./scoreboard.ts";
 import { LOSS, OPEN, PROBE, RECOVERY, REORDER, RTO } from "./sender.ts";
 
 /** Segments behind a gap, or duplicate ACKs, that make a loss of it. */
@@ -23,7 +24,9 @@ const WORST_DELAYED_ACK_MS = 200;
 const REO_WND_PERSIST = 16;
 /** Timeouts in a row for large segments after which the path is thought to swallow them (RFC 4821, 7.7). */
 const BLACK_HOLE_TIMEOUTS = 2;
-const BLACK_HOLE_MSS = [1024, 512, 256];
+const BLACK_HOLE_MSS = [1024, 512];
+/** For how long, until large ones are tried again. */
+const DISTRUST_MS = 600_000;
 
 /**
  * Sets the timer for what is outstanding: a tail loss probe if one may be sent, else the timeout. `restart`: the timeout
@@ -208,8 +211,7 @@ export function timeOut(conn: Conn): void {
     layer.counters.AbortOnTimeout++;
     return conn.end(new Err("ETIMEDOUT"));
   }
-  const reneged = board.first!.state !== IN_FLIGHT && board.firstLost !== board.first &&
-    board.lostBytes < board.first!.bytes;
+  const reneged = board.first!.state === SACKED;
   if (reneged) layer.counters.SACKReneging++;
   const lostBefore = board.lostBytes;
   board.markAllLost(reneged);
@@ -234,8 +236,9 @@ export function timeOut(conn: Conn): void {
 function distrustPath(conn: Conn): void {
   const { snd, layer } = conn;
   const next = BLACK_HOLE_MSS.find((mss) => mss < snd.mss);
-  if (next === undefined || snd.board.last!.mss <= next) return;
+  if (next === undefined || snd.board.first!.bytes <= next) return;
   layer.counters.MTUPFail++;
-  snd.blackHoleMss = next + 12;
+  snd.blackHoleMss = next + headerBytes(conn) - 20;
+  snd.distrustUntil = layer.now + DISTRUST_MS;
   updateMss(conn);
 }

@@ -32,6 +32,8 @@ export interface ScriptOptions extends HostOptions {
   irs?: number;
   iss?: number;
   ts?: boolean;
+  /** Round trip of the handshake of `establish`. */
+  rttMs?: number;
 }
 
 /** A stack at 10.0.0.1, and its peer. */
@@ -83,6 +85,7 @@ export class Script {
     this.send(syn);
     this.iss = headerOf(this.sent[0]).seq;
     this.sent.length = 0;
+    this.now += this.options.rttMs ?? 0;
     this.send(`. 1:1(0) ack 1 win 512${/ ts -?\d+ 0/.exec(syn)?.[0] ?? ""}`);
     listener.close = () => {};
     const conn = listener.accept();

@@ -75,6 +75,7 @@ export class Sender {
   mss = 536;
   peerMss = 536;
   blackHoleMss = 65_535;
+  distrustUntil = 0.5;
   /** For which `path.mtu` `mss` was reckoned. */
   mtu = 0;
   /** What the queue takes. */
