@@ -120,8 +120,8 @@ export async function runIsolate(
     } catch (e) {
       log(`while stopping: ${errorText(e).text}`);
     }
-    transport.close();
     clearInterval(heart);
+    // The kernel ends the transport, and knows what to say to those whose requests are under way.
     tell({ t: "stopped" });
   }
 }

@@ -24,6 +24,12 @@ const DRAIN_MS = 100;
 /** Where the kernel looks for plugins that are named and not given by a path. */
 const PLUGIN_FOLDERS = ["plugins", "examples"];
 
+/** What is known of a plugin at a distance: its tree, and why it goes when it was asked to. */
+interface Life {
+  dev?: Mnt;
+  why?: Err;
+}
+
 /** The plugins of a node. */
 export class NodePlugins implements PluginHost {
   readonly #kernel: Kernel;
@@ -51,10 +57,11 @@ export class NodePlugins implements PluginHost {
     if (spec.placement === "inline") return await this.#startInline(spec);
     const { name, manifest: { permissions, limits, shutdownMs }, down, ...rest } = spec;
     const { hostowner, sysname } = this.#kernel;
-    const made: { dev?: Mnt } = {};
+    const life: Life = {};
     const gone = () => {
       down();
-      made.dev?.client.rpc.close(new Err("EIO", `plugin ${name} died`));
+      // What is under way fails with this, before its transport ends with less to say.
+      life.dev?.client.rpc.close(life.why ?? new Err("EIO", `plugin ${name} died`));
     };
     const common = { name, ...rest, down: gone, hostowner: hostowner.name, sysname };
     const all = { ...common, limits: { heapMb: limits.heapMb, memoryMb: limits.memoryMb, stopMs: shutdownMs } };
@@ -65,8 +72,8 @@ export class NodePlugins implements PluginHost {
     // Who asks there is who asks here.
     const { clock } = this.#kernel;
     const client = await Client.connect(hosted.transport, { clock, maxInFlight: limits.inFlight });
-    made.dev = new Mnt(client, { name, perUser: true });
-    return this.#started(hosted, made.dev);
+    life.dev = new Mnt(client, { name, perUser: true });
+    return this.#started(hosted, life.dev, life);
   }
 
   /** Puts it on its cores. What can not be had stops it again. */
@@ -97,11 +104,11 @@ export class NodePlugins implements PluginHost {
   }
 
   /** A plugin at a distance that serves. */
-  #started(hosted: Hosted, dev: Mnt): StartedPlugin {
+  #started(hosted: Hosted, dev: Mnt, life: Life): StartedPlugin {
     const { id, confinement, name } = hosted, { rpc } = dev.client;
     const stop = async () => {
       await within(this.#kernel.clock, DRAIN_MS, rpc.drain());
-      rpc.close(new Err("ESTALE", `plugin ${name} was stopped`));
+      life.why = new Err("ESTALE", `plugin ${name} was stopped`);
       await hosted.stop();
     };
     return {

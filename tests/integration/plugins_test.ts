@@ -329,3 +329,34 @@ export default definePlugin({
     assert.match(await client.readText("/sys/plugins/edited/status"), /^state up$/m);
   });
 }
+
+for (const placement of PLACEMENTS) {
+  const ends = placement === "inline" ? "" : ", and what blocks in it ends with ESTALE";
+  Deno.test(`${placement}: one that is unloaded has its time to stop${ends}`, async () => {
+    await using node = await bootNode();
+    await using client = await node.connect();
+    await writePlugin(`${node.dir}/edited`, "text");
+    const code = `import { definePlugin, event, tree } from "ring9/plugin";
+let pause: (ms: number) => Promise<void>;
+export default definePlugin({
+  start(ctx) {
+    pause = (ms) => new Promise((done) => void ctx.clock.after(ms, done));
+    ctx.defer(async () => (await pause(50), ctx.log("disposed")));
+    return tree({ never: event() }, ctx);
+  },
+  stop: () => pause(50),
+});
+`;
+    await Deno.writeTextFile(`${node.dir}/edited/mod.ts`, code);
+    await ctl(client, "/sys/plugins/ctl", `load ${node.dir}/edited placement ${placement}`);
+    const never = await client.open("/n/edited/never");
+    const blocked = never.read(new Uint8Array(9), 0);
+    const ended = placement === "inline"
+      ? void blocked.catch(() => {}) // as the plugin likes
+      : assert.rejects(blocked, { code: "ESTALE", message: /was stopped/ });
+    await ctl(client, "/sys/plugins/ctl", "unload edited force");
+    await ended;
+    assert.match(await client.readText("/sys/log"), /edited: disposed\n/);
+    await never.close().catch(() => {});
+  });
+}
