@@ -99,7 +99,6 @@ for (const offload of [true, false]) {
           }
         }
         assert.match(await run("ip", "neigh", "show", "10.99.0.2"), /02:00:00:00:01:01 (REACHABLE|DELAY|STALE|PROBE)/);
-        const { ip } = node.stack;
         assert.equal(ip.counters.InHdrErrors + ip.icmp4.InCsumErrors + ip.icmp6.InCsumErrors, 0);
       }),
   );
