@@ -10,7 +10,8 @@
 import { allowedCpus, pinSelf, threadCpuMs } from "../core/host/threads.ts";
 import { CHECKSUM, type FrameInfo, type FrameSink, GSO, PLAIN } from "../core/link.ts";
 import { openTap, type Tap } from "../devices/tap.ts";
-import { inNetns, run } from "../tests/netns.ts";
+import { inNetns, NET_NEEDS, run } from "../tests/netns.ts";
+import { missing, program } from "../tests/skip.ts";
 
 const ROUNDS = 3, SECONDS = 0.6;
 const TAP = "bench0", LINUX = "10.99.0.1/24", OURS = "10.99.0.2", OUR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
@@ -38,6 +39,11 @@ const ROUND_TRIPS = [
   { name: "one each 2 ms, one CPU", client: B, count: 300, gapUs: 2000 },
 ];
 
+const lacking = missing([...NET_NEEDS, program("gcc"), program("ip")]);
+if (lacking !== undefined) {
+  console.log(`not measured: ${lacking}`);
+  Deno.exit(0);
+}
 const peer = await buildPeer();
 const rows: Row[] = [];
 await inNetns(async () => {

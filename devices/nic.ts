@@ -102,7 +102,7 @@ export class Nic implements Port {
   end(bytes: number, info: FrameInfo): void {
     if (this.#observers.size > 0) {
       const { frame, frameAt } = this.#below;
-      for (const observer of this.#observers) observer("out", frame, frameAt, frameAt + bytes, info);
+      this.#show("out", frame, frameAt, frameAt + bytes, info);
     }
     this.#below.end(bytes, info);
   }
@@ -137,6 +137,10 @@ export class Nic implements Port {
     return this.#below.close();
   }
 
+  #show(...seen: Parameters<Observer>): void {
+    for (const observer of this.#observers) observer(...seen);
+  }
+
   #join(): void {
     this.#below.onRoom = () => {
       this.onRoom();
@@ -145,7 +149,7 @@ export class Nic implements Port {
     this.#below.attach({
       begin: () => this.#sink?.begin(),
       frame: (bytes, at, end, info) => {
-        for (const observer of this.#observers) observer("in", bytes, at, end, info);
+        if (this.#observers.size > 0) this.#show("in", bytes, at, end, info);
         if (this.#sink) this.#sink.frame(bytes, at, end, info);
         else this.#unwanted++;
       },
