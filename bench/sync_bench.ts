@@ -8,7 +8,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { Orders } from "../core/host/testdata/orders.ts";
+import { Orders } from "../tests/program_orders.ts";
 import { allowedCpus } from "../core/host/threads.ts";
 
 const ROUNDS = 5, TARGET_US = 3;

@@ -24,8 +24,11 @@ export {
   type Sys,
 } from "./proc_calls.ts";
 export type { NoteHandler, Sharing, WaitRecord } from "./proc.ts";
-export { Rendez } from "./sched/rendez.ts";
-export { Sched, Thread } from "./sched/threads.ts";
+export { Rendez, type Sleeper } from "./sched/rendez.ts";
+export { byPriority, fifo, type Policy, type Ranked } from "./sched/policy.ts";
+export { type Main, Sched, type SchedOptions, Thread, type ThreadOptions, type ThreadState } from "./sched/threads.ts";
+export { TimerWheel, type WheelOptions } from "./sched/wheel.ts";
+export type { Clock } from "./clock.ts";
 export { type Code, Err, toErr } from "./err.ts";
 export { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "./p9/types.ts";
 export type { Dir, MaybePromise, Qid, SetTime, U64, Wstat } from "./p9/types.ts";

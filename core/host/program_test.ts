@@ -1,8 +1,8 @@
 /** Programs in isolates of their own, with blocking calls to a real kernel: what they see, how they end. */
 
 import assert from "node:assert/strict";
-import { Orders } from "./testdata/orders.ts";
-import type { Order, Ran } from "./testdata/programs.ts";
+import { Orders } from "../../tests/program_orders.ts";
+import type { Order, Ran } from "../../tests/program_node.ts";
 
 const node = new Orders();
 let programs = 0;
@@ -254,6 +254,35 @@ Deno.test("a program starts others, hands them files, and waits for them", async
     print([record.pid === pid, record.status, text(buffer.subarray(0, sys.pread(fd, buffer, 0)))].join());
   `);
   assert.equal(output, "true,seven,child x glenda");
+});
+
+Deno.test("the shell runs programs by path and by name, with arguments and their output in a file, and prints a bad status", async () => {
+  const path = "/tmp/hello",
+    text = `import { defineProgram } from "ring9/proc";
+    export default defineProgram(({ args, print }) => { print(args.join() + "\\n"); return args[1]; });`;
+  await node.give({ op: "write", path, text });
+  const lines = [
+    "run /tmp/hello",
+    "/tmp/hello > /tmp/said",
+    "/tmp/hello 'no luck'",
+    "cat /tmp/said",
+    "bind -b /tmp /bin",
+    "hello",
+    "run",
+    "nobody",
+    "run /tmp/nobody",
+  ];
+  const printed = await node.give({ op: "sh", lines }) as string;
+  assert.deepEqual(printed.trimEnd().split("\n"), [
+    "/tmp/hello",
+    "/tmp/hello,no luck",
+    "/tmp/hello: no luck",
+    "/tmp/hello",
+    "/bin/hello",
+    "usage: run path [word...]",
+    "nobody: no such command (try help)",
+    "run: /tmp/nobody: file does not exist",
+  ]);
 });
 
 Deno.test("a heap that runs full ends that program alone", async () => {

@@ -41,10 +41,18 @@ export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
 export { type Code, Err, toErr } from "../err.ts";
 export type { Clock } from "../clock.ts";
 export { threads } from "./threads.ts";
-export { Rendez } from "../sched/rendez.ts";
-export { type NoteHandler, Sched, Thread, type ThreadOptions, type ThreadState } from "../sched/threads.ts";
-export { byPriority, fifo, type Policy } from "../sched/policy.ts";
-export { TimerWheel } from "../sched/wheel.ts";
+export { Rendez, type Sleeper } from "../sched/rendez.ts";
+export {
+  type Main,
+  type NoteHandler,
+  Sched,
+  type SchedOptions,
+  Thread,
+  type ThreadOptions,
+  type ThreadState,
+} from "../sched/threads.ts";
+export { byPriority, fifo, type Policy, type Ranked } from "../sched/policy.ts";
+export { TimerWheel, type WheelOptions } from "../sched/wheel.ts";
 export { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../p9/types.ts";
 export {
   type Dir,

@@ -1,13 +1,13 @@
-/** Starts a node that runs programs (programs.ts), and gives it orders: for tests and benchmarks. */
+/** Starts a node that runs programs (program_node.ts), and gives it orders: for tests and benchmarks. */
 
 import { fileURLToPath } from "node:url";
-import { FLAGS } from "./driver.ts";
-import type { Order } from "./programs.ts";
+import { FLAGS } from "../core/host/testdata/driver.ts";
+import type { Order } from "./program_node.ts";
 
 /** A node that takes orders. */
 export class Orders {
   readonly #child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ...FLAGS, fileURLToPath(new URL("./programs.ts", import.meta.url))],
+    args: ["run", "-A", ...FLAGS, fileURLToPath(new URL("./program_node.ts", import.meta.url))],
     env: { DENO_NO_UPDATE_CHECK: "1" },
     stdin: "piped",
     stdout: "piped",

@@ -4,18 +4,20 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { toErr } from "../../err.ts";
-import { ORDWR } from "../../p9/types.ts";
-import type { Proc } from "../../proc.ts";
-import { Node } from "../node.ts";
-import { Warden } from "../spawn.ts";
-import { threads } from "../threads.ts";
-import { runWarden } from "../warden.ts";
+import { Shell } from "../cmd/sh.ts";
+import { toErr } from "../core/err.ts";
+import { ORDWR } from "../core/p9/types.ts";
+import type { Proc } from "../core/proc.ts";
+import { Node } from "../core/host/node.ts";
+import { Warden } from "../core/host/spawn.ts";
+import { threads } from "../core/host/threads.ts";
+import { runWarden } from "../core/host/warden.ts";
 
 /** What is ordered. */
 export type Order =
   | { op: "write"; path: string; text: string }
   | { op: "run"; path: string; args?: string[]; cpu?: number; until?: string; then?: string; input?: string }
+  | { op: "sh"; lines: string[] }
   | { op: "load"; plugin: string }
   | { op: "ctl"; path: string; text: string }
   | { op: "read"; path: string }
@@ -38,7 +40,7 @@ else await runWarden(new URL(KERNEL, import.meta.url), null);
 
 async function kernel(): Promise<void> {
   const warden = await Warden.connect();
-  const project = new URL("../../../", import.meta.url).href;
+  const project = new URL("../", import.meta.url).href;
   const events = { image() {}, plugin() {}, namespace() {}, listening() {} };
   const options = { cons: { terminal: "none" }, host: { root: fileURLToPath(project) } };
   const node = await Node.boot({ project, image: "default", listen: [], options }, warden, events);
@@ -71,6 +73,8 @@ async function obey(node: Node, warden: Warden, order: Order): Promise<unknown> 
     }
     case "run":
       return await run(node, order);
+    case "sh":
+      return await shell(node, order.lines);
     case "load":
       return await init.writeText("/sys/plugins/ctl", `load ${order.plugin}`);
     case "ctl":
@@ -100,6 +104,19 @@ async function run(node: Node, { path, args, cpu, until, then, input = "" }: Ord
   const { status } = await ended, output = await proc.readText(out);
   await proc.exit();
   return { status, output };
+}
+
+/** Types lines into a shell; answers what it and its programs print. */
+async function shell(node: Node, lines: string[]): Promise<string> {
+  const proc = node.init.spawn({ name: "sh", fds: "empty", env: "copy" }), out = `/tmp/out${++runs}`;
+  await feed(proc, "");
+  await proc.create(out, ORDWR);
+  await proc.dup(1);
+  const sh = new Shell(proc, node.programs);
+  for (const line of lines) await sh.runLine(line);
+  const printed = await proc.readText(out);
+  await proc.exit();
+  return printed;
 }
 
 /** Its file 0: one end of a pipe with the input in it, which stays open. */
