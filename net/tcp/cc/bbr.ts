@@ -208,8 +208,9 @@ export class Bbr implements CongestionControl {
 
   /** What is to be in flight for `gain`: stalls on local paths, super-segments in the sender and half ones in the peer allowed for. */
   private target(gain: number): number {
-    const path = this.local && this.bw > 0 ? gain * this.bw * LOCAL_RTT_MS : this.product(gain);
-    return path + 3 * this.quantum + (this.pacingGain > 1 ? 2 * this.mss : 0);
+    const probe = this.pacingGain > 1 ? 2 * this.mss : 0;
+    if (!this.local || this.bw === 0) return this.product(gain) + 3 * this.quantum + probe;
+    return Math.max(gain * this.bw * LOCAL_RTT_MS, 2 * this.quantum) + this.quantum + probe;
   }
 
   private updateRound(ack: AckSample): void {
