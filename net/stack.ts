@@ -47,6 +47,8 @@ export class Stack {
   readonly #tcp: Tcp;
   /** A link has room again. */
   #room = false;
+  /** The interface that the last frame came by. */
+  #last: Iface | undefined;
 
   constructor(options: StackOptions, now: number, ip?: IpLayer, tcp?: Tcp) {
     this.ip = ip ?? new IpLayer(options.random);
@@ -74,12 +76,14 @@ export class Stack {
 
   unbind(iface: Iface, now: number): void {
     this.ip.at(now);
+    this.#last = undefined;
     this.ip.unbind(iface);
   }
 
   /** Takes a frame, bytes [at, end), that came by a link. The bytes are lent until this returns. */
   input(link: Link, bytes: Uint8Array, at: number, end: number, info: FrameInfo, now: number): void {
-    const iface = this.ip.ifaceOf(link);
+    if (this.#last?.link !== link) this.#last = this.ip.ifaceOf(link);
+    const iface = this.#last;
     if (iface === undefined) return;
     this.ip.at(now);
     this.ip.frame(iface, bytes, at, end, info);

@@ -317,6 +317,18 @@ Deno.test("what comes from where it can not come from is not passed on", () => {
   assert.equal(a.ip.counters.InMartians, 0);
 });
 
+Deno.test("a router passes nothing on that is for all hosts of another network", () => {
+  const { west, east, a, b, settle, router } = routed();
+  const server = b.udp.open(), client = a.udp.open();
+  server.announce(9);
+  client.connect(ipOf("10.2.0.255"), 9);
+  send(client, text("smurf"), west.now);
+  settle();
+  assert.equal(read(server), undefined);
+  assert.ok(router.ip.counters.InAddrErrors >= 1);
+  assert.ok(!east.seen.some((frame) => frame[23] === 17));
+});
+
 Deno.test("a neighbour that does not answer is asked three times, and its callers are told", () => {
   for (const to of ["10.0.0.77", "fd00::77"]) {
     const { wire, left } = pair();

@@ -38,6 +38,10 @@ export class Forward {
     }
     if (ip.ttl <= 1) return this.#error4(ip, { type: ICMP.timeExceeded, code: EXCEEDED.ttl, rest: 0 });
     const hop = this.#layer.paths.hop(dst);
+    if (hop.fault === undefined && isHere(hop)) {
+      counters.InAddrErrors++;
+      return;
+    }
     if (hop.fault !== undefined) {
       counters.OutNoRoutes++;
       return this.#error4(ip, { type: ICMP.unreachable, code: UNREACHABLE.net, rest: 0 });
@@ -67,6 +71,10 @@ export class Forward {
       icmpOut.error6(ip.bytes, ip.at, ip.end, { type, code, rest }, type === ICMPV6.packetTooBig);
     if (ip.hopLimit <= 1) return error(ICMPV6.timeExceeded, EXCEEDED.ttl);
     const hop = this.#layer.paths.hop(dst);
+    if (hop.fault === undefined && isHere(hop)) {
+      counters.InAddrErrors++;
+      return;
+    }
     if (hop.fault !== undefined) {
       counters.OutNoRoutes++;
       return error(ICMPV6.unreachable, UNREACHABLE6.noRoute);
@@ -101,6 +109,11 @@ export class Forward {
   #error4(ip: Ipv4, error: IcmpError): void {
     this.#layer.icmpOut.error4(ip.bytes, ip.at, ip.end, error);
   }
+}
+
+/** To all hosts of another network (RFC 2644), or into this host by a way that is not open to it. */
+function isHere(hop: Hop): boolean {
+  return hop.isGroup || hop.iface.isLoopback;
 }
 
 /** The largest packet that this will be on a wire: of a super-packet, one segment, whose TCP header may be of 60 bytes. */
