@@ -16,9 +16,11 @@ import type { Proc } from "../proc.ts";
 import type { SpawnProgram } from "../proc_calls.ts";
 import { ProcService } from "../proc_service.ts";
 import { CALL_BYTES, CALL_RING_BYTES } from "../proc_wire.ts";
+import { procClient } from "../sched/control.ts";
 import { DEFAULT_HOST_LIMITS } from "./hosted.ts";
 import { type Isolate, NS_URL } from "./isolate.ts";
 import { Lanes } from "./lanes.ts";
+import { memberOf } from "./members.ts";
 import type { Served } from "./module_hooks.ts";
 import { translate } from "./modules.ts";
 import type { Warden } from "./spawn.ts";
@@ -72,7 +74,16 @@ export class Programs {
       log: (text) => this.#kernel.log.print(text),
       program: { serve: (url, type) => serveModule(child, url, type) },
     });
+    this.#place(child, isolate, cpu);
     this.#bind(child, isolate);
+  }
+
+  /** Its isolate is a client of the cores as long as it runs. */
+  #place(child: Proc, isolate: Isolate, cpu?: number): void {
+    const { cores } = this.#kernel, name = procClient(child.pid), member = memberOf(isolate);
+    if (!cores) return;
+    cores.join(name, member, cpu === undefined ? {} : { pin: [cpu] });
+    isolate.exited.then(() => cores.leave(name, member));
   }
 
   /** From now on the two end together. */

@@ -26,6 +26,11 @@ const IDLE_MS = 1000, IDLE_SHARE = 0.1;
 /** Events that are kept for who comes late. */
 const MAX_EVENTS = 64;
 
+/** What a proc that is a program is called as a client; no plugin has a name with a dot. */
+export function procClient(pid: number): string {
+  return `proc.${pid}`;
+}
+
 /** What runs for a client. */
 export interface Member {
   /** `worker-3`, `pid 4711`. */

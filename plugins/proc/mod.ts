@@ -25,6 +25,8 @@ import {
 import type { Kernel } from "../../core/kernel.ts";
 import { runNamespace } from "../../core/nsfile.ts";
 import type { NoteQueue, Proc } from "../../core/proc.ts";
+import { type CoreControl, procClient } from "../../core/sched/control.ts";
+import { parseSettings } from "../../core/sched/settings.ts";
 import { isPrivileged } from "../../core/users.ts";
 import { fdText, statsText, statusText, waitText } from "./text.ts";
 
@@ -57,7 +59,7 @@ function filesOf(kernel: Kernel, proc: Proc): Described {
     throw new Err("EPERM", `${what} proc ${proc.pid} is for ${uid}, not for ${user.name}`);
   };
   return dir({
-    ctl: ctlOf(proc, may),
+    ctl: ctlOf(kernel, proc, may),
     status: file({ uid, read: () => statusText(proc) }),
     ns: file({
       uid,
@@ -77,7 +79,7 @@ function filesOf(kernel: Kernel, proc: Proc): Described {
 
 type May = (user: User, what: string) => void;
 
-function ctlOf(proc: Proc, may: May): Described {
+function ctlOf(kernel: Kernel, proc: Proc, may: May): Described {
   const owned = <T>(req: Req, run: () => T): T => {
     may(req.user, "the ctl of");
     return run();
@@ -96,8 +98,42 @@ function ctlOf(proc: Proc, may: May): Described {
       run: (req) =>
         owned(req, async () => void await Promise.all(proc.fgrp.entries().map(([fd]) => proc.fgrp.remove(fd)))),
     },
+    "want n:0..1024": {
+      help: "how many cores it would like to have alone",
+      run: (want, req) =>
+        owned(req, () => {
+          const { guaranteed } = coresOf(kernel).client(procClient(proc.pid)).row;
+          coresOf(kernel).set(procClient(proc.pid), { want, cores: Math.max(want, guaranteed) });
+        }),
+    },
+    "min n:0..1024": {
+      help: "how many of them it is guaranteed; for the hostowner alone",
+      run: (n, req) => guarantee(kernel, proc, n, req),
+    },
+    "wired list": {
+      help: "the only cores that will do, 2-3; or none",
+      run: (list, req) => owned(req, () => coresOf(kernel).set(procClient(proc.pid), parseSettings(["wired", list]))),
+    },
+    "yield [core:int]": {
+      help: "gives a core back",
+      run: (core, req) => owned(req, () => coresOf(kernel).yield(procClient(proc.pid), core)),
+    },
     "name text": { help: "what status calls it", run: (text, req) => owned(req, () => void (proc.name = text)) },
   }, { mode: 0o666, uid: proc.user.name });
+}
+
+/** A promise takes cores from everybody else. */
+function guarantee(kernel: Kernel, proc: Proc, guaranteed: number, req: Req): void {
+  if (!isPrivileged(req.user, kernel.hostowner.name)) {
+    throw new Err("EPERM", `cores are guaranteed by ${kernel.hostowner.name}, not by ${req.user.name}`);
+  }
+  const control = coresOf(kernel), name = procClient(proc.pid), { cores } = control.client(name).row;
+  control.set(name, { guaranteed, cores: Math.max(cores, guaranteed) });
+}
+
+function coresOf(kernel: Kernel): CoreControl {
+  if (!kernel.cores) throw new Err("EOPNOTSUPP", "nobody moves threads in this system");
+  return kernel.cores;
 }
 
 function openNote(proc: Proc, how: Opening, may: May): Handle {

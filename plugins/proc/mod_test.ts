@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { type Code, Err } from "../../core/err.ts";
 import { bootKernel } from "../../core/kernel_testing.ts";
 import { OREAD, OWRITE } from "../../core/p9/types.ts";
+import { CoreControl, type CoreHost } from "../../core/sched/control.ts";
+import { madeTopology } from "../../core/sched/topology.ts";
 import plugin from "./mod.ts";
 
 const boot = () =>
@@ -110,4 +112,40 @@ Deno.test("wait blocks until a child ends", async () => {
   await child.exit("it's done");
   assert.equal(new TextDecoder().decode(into.subarray(0, await reading)), "2 0 0 20 'it''s done'\n");
   await assert.rejects(init.open("/proc/1/wait", OWRITE), code("EACCES"));
+});
+
+Deno.test("a program asks for cores at its ctl; only the hostowner guarantees them", async () => {
+  const { kernel, init, clock } = await boot();
+  const child = init.spawn({ name: "solver", user: ken });
+  await assert.rejects(init.writeText("/proc/2/ctl", "want 1"), /nobody moves threads/);
+  const told: string[] = [];
+  const host: CoreHost = {
+    place: ({ placements }) => (told.push(placements.map((p) => `${p.name} ${p.cpus}`).join()), []),
+    schedule() {},
+    cpuMs: () => 0,
+    status: () => "",
+    cpuCounters: () => ({}),
+    threadCounters: () => ({}),
+    close() {},
+  };
+  const topology = madeTopology({ packages: 1, cores: 4, threads: 1 });
+  kernel.cores = new CoreControl({ clock, topology, host, log: () => {}, keep: () => false });
+  await assert.rejects(init.writeText("/proc/2/ctl", "want 1"), /no isolate or process is called proc.2/);
+  const none = {
+    moved() {},
+    spin() {},
+    queue: () => undefined,
+    watchdog() {},
+    counters: () => ({}),
+    kill: async () => {},
+  };
+  kernel.cores.join("proc.2", { id: "worker-1", tids: () => [11], ...none }, {});
+  await child.writeText("/proc/2/ctl", "wired 2-3\nwant 2");
+  assert.equal(told.at(-1), "proc.2 2,3");
+  await assert.rejects(child.writeText("/proc/2/ctl", "min 1"), /cores are guaranteed by glenda, not by ken/);
+  await init.writeText("/proc/2/ctl", "min 1");
+  assert.equal(kernel.cores.client("proc.2").row.guaranteed, 1);
+  await child.writeText("/proc/2/ctl", "yield 3");
+  assert.equal(told.at(-1), "proc.2 2");
+  await assert.rejects(child.writeText("/proc/2/ctl", "want 4"), /there are 3 cores to give, not 4/);
 });
