@@ -175,6 +175,7 @@ export class Conn extends Entry implements Timed {
     if (count === 0) return 0;
     if (!snd.ring.append(bytes, at, at + count)) {
       snd.full = true;
+      this.layer.starved(this);
       return 0;
     }
     this.layer.touch(this);

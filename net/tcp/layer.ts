@@ -30,6 +30,8 @@ export interface Layer {
 
   /** The connection has something to send or to tell: it is looked at in the next poll. */
   touch(conn: Conn): void;
+  /** A writer found no memory: it is told when there is some. */
+  starved(conn: Conn): void;
   /** It is out of the table. `timeWait`: its addresses and ports stay taken for a while. */
   detach(conn: Conn, timeWait: boolean): void;
   /** Sends the peer of a synchronized connection a reset. */

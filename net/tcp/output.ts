@@ -61,7 +61,7 @@ function ackAtOnce(conn: Conn): boolean {
 
 function sendSegments(conn: Conn): number {
   const { snd } = conn;
-  const began = snd.nxt;
+  const began = snd.nxt, ackWasDue = conn.rcv.ackDue;
   let left = TURN_BYTES, sent = 0;
   while (left > 0) {
     const lost = snd.board.firstLost;
@@ -69,7 +69,7 @@ function sendSegments(conn: Conn): number {
     if (sent <= 0) break;
     left -= sent;
   }
-  if (snd.nxt !== began && conn.rcv.ackDue) conn.rcv.interactive = true;
+  if (snd.nxt !== began && ackWasDue) conn.rcv.interactive = true;
   if (snd.board.count > 0) {
     if (conn.rtxAt === Infinity || conn.rtxKind === PERSIST || conn.rtxKind === PROBE && snd.nxt !== began) {
       armRetransmit(conn, conn.rtxKind === PERSIST || conn.rtxAt === Infinity);

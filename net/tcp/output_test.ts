@@ -128,6 +128,21 @@ Deno.test("a writer is cut short when the queue is full, and told when there is 
   assert.ok(conn.room > 0);
 });
 
+Deno.test("a writer that found no memory is told when others have given theirs back", () => {
+  const script = new Script({ env: { limits: { poolBytes: 16_384 } } }), conn = script.establish(), told: number[] = [];
+  conn.onEvents = (_, events) => told.push(events);
+  script.poll();
+  const hog = script.host.tcp.pool.get(16_384)!;
+  assert.equal(conn.write(bytes(100)), 0);
+  script.poll();
+  assert.ok(!told.some((events) => events & EVENT.writable && events !== 6), told.join());
+  told.length = 0;
+  script.host.tcp.pool.put(hog);
+  script.poll();
+  assert.deepEqual(told, [EVENT.writable]);
+  assert.equal(conn.write(bytes(100)), 100);
+});
+
 Deno.test("keepalive: a silent peer is probed, and given up with ETIMEDOUT; one that answers is not", () => {
   const script = new Script(), conn = script.establish();
   conn.setKeepalive({ idleMs: 1000, intervalMs: 200, probes: 3 });

@@ -250,6 +250,7 @@ function restoreConn(tcp: Tcp, saved: SavedConn, packer: Packer): Conn {
   const { events } = conn;
   if (conn.state !== CLOSED && conn.state !== TIME_WAIT) {
     tcp.table.add(conn);
+    if (conn.snd.full) tcp.starved(conn);
     tcp.touch(conn);
     conn.arm();
     if (typeof found === "string") conn.end(new Err("ENETUNREACH"));

@@ -51,6 +51,7 @@ function hostOptions(random: Random): HostOptions {
   return {
     mtu: [576, 1500, 9000][random.below(3)],
     gsoMaxBytes: random.below(2) * 65_535,
+    merged: random.below(4) === 0,
     env: {
       congestion: CC_NAMES[random.below(CC_NAMES.length)],
       ecn: random.below(2) === 0,
@@ -196,7 +197,7 @@ function throughput(wire: WireOptions, total: number, congestion: "bbr" | "cubic
 const GIGABIT = { rate: 125_000, delayMs: 5, queueBytes: 1_000_000 };
 
 Deno.test("1 Gbit/s, 10 ms: BBR takes at least 500 Mbit/s with 1 % loss, 450 with 2 % reorder, 800 with neither", () => {
-  assert.ok(throughput({ ...GIGABIT, loss: 10 }, 40e6, "bbr") >= 500);
-  assert.ok(throughput({ ...GIGABIT, reorder: 20, reorderMs: 2 }, 40e6, "bbr") >= 450);
-  assert.ok(throughput(GIGABIT, 60e6, "bbr") >= 800);
+  assert.ok(throughput({ ...GIGABIT, loss: 10 }, 25e6, "bbr") >= 500);
+  assert.ok(throughput({ ...GIGABIT, reorder: 20, reorderMs: 2 }, 25e6, "bbr") >= 450);
+  assert.ok(throughput(GIGABIT, 40e6, "bbr") >= 800);
 });

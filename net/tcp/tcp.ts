@@ -18,7 +18,7 @@ import { ACK, RST } from "../wire/tcp.ts";
 import { seqGe, seqLt } from "../wire/tcp_seq.ts";
 import { DEFAULT_CC } from "./cc/algorithms.ts";
 import { AckSample, type CcName } from "./cc/cc.ts";
-import { CLOSED, Conn, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./conn.ts";
+import { CLOSED, Conn, ESTABLISHED, EVENT, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./conn.ts";
 import { Counters, LIMITS, type Limits } from "./counters.ts";
 import { emitBare, tsNow } from "./emit.ts";
 import { dial, emitReset, Handshakes, mayReplace, sendSyn } from "./handshake.ts";
@@ -81,6 +81,7 @@ export class Tcp implements Layer, Transport {
   readonly #word = new Uint8Array(4);
   #touched: Conn[] = [];
   #called: Listener[] = [];
+  readonly #starved = new Set<Conn>();
   /** The link was full: who is touched waits for it. */
   #full = false;
 
@@ -250,9 +251,15 @@ export class Tcp implements Layer, Transport {
       else this.handshakes.timeOut(it);
     }
     this.timeWaits.expire(this.now);
+    if (this.#starved.size > 0 && this.pool.usedBytes < this.pool.maxBytes / 2) this.#feed();
     this.#tell();
     this.#send();
     this.timers.settle();
+  }
+
+  #feed(): void {
+    for (const conn of this.#starved) conn.tell(EVENT.writable);
+    this.#starved.clear();
   }
 
   #tell(): void {
@@ -300,11 +307,16 @@ export class Tcp implements Layer, Transport {
     this.#touched.push(conn);
   }
 
+  starved(conn: Conn): void {
+    this.#starved.add(conn);
+  }
+
   called(listener: Listener): void {
     if (!this.#called.includes(listener)) this.#called.push(listener);
   }
 
   detach(conn: Conn, timeWait: boolean): void {
+    this.#starved.delete(conn);
     this.table.remove(conn);
     if (timeWait) this.timeWaits.add(TimeWait.of(conn));
   }
