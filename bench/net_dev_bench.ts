@@ -1,10 +1,10 @@
 /**
- * What a TAP carries, read and written by devices/tap.ts, beside a C program that does the same: frames and bits a second, the
- * round trip of a small packet with the device awake and asleep, and the CPU that an idle one takes. On a machine that has other
- * work to do, the CPU a frame is what can be compared.
+ * What a TAP carries, read and written by devices/tap.ts, beside a C program that does the same: frames and bits a
+ * second, the round trip of a small packet with the device awake and asleep, and the CPU that an idle one takes. On a
+ * machine that has other work to do, the CPU a frame is what can be compared.
  *
- * Run as root: deno task bench net_dev [--json]. Needs gcc and ip. It makes a network namespace of its own. Traffic comes from CPU A,
- * the device is served on CPU B; figures are medians of ROUNDS runs, C and ring9 by turns.
+ * Run as root: deno task bench net_dev [--json]. Needs gcc and ip. It makes a network namespace of its own. Traffic
+ * comes from CPU A, the device is served on CPU B; figures are medians of ROUNDS runs, C and ring9 by turns.
  */
 
 import { allowedCpus, pinSelf, threadCpuMs } from "../core/host/threads.ts";

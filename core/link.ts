@@ -20,7 +20,9 @@ export const CHECKSUM = {
   present: 0,
   /** Checked by the device, or made by a peer on this machine: not to be checked again. */
   good: 1,
-  /** The field holds the pseudo-header's sum only: the rest is added from `checksumStart` on by who sends it on a wire. */
+  /**
+   * The field holds the pseudo-header's sum only: the rest is added from `checksumStart` on by who sends it on a wire.
+   */
   partial: 2,
 } as const;
 
@@ -31,7 +33,9 @@ export const GSO = { none: 0, tcp4: 1, tcp6: 4, udp: 5 } as const;
 export interface FrameInfo {
   /** One of CHECKSUM. */
   checksum: number;
-  /** With CHECKSUM.partial: where summing starts, and where from there the field is; bytes from the start of the frame. */
+  /**
+   * With CHECKSUM.partial: where summing starts, and where from there the field is; bytes from the start of the frame.
+   */
   checksumStart: number;
   checksumOffset: number;
   /** One of GSO. */
@@ -67,7 +71,10 @@ export interface Link {
   /** Largest IP packet that it cuts into segments itself, by GSO.tcp4 and tcp6; 0 when it cuts none. */
   readonly gsoMaxBytes: number;
 
-  /** Makes room for a frame of at most `bytes`; false when the queue is full: then `onRoom` is called when it no longer is. */
+  /**
+   * Makes room for a frame of at most `bytes`; false when the queue is full: then `onRoom` is called when it no longer
+   * is.
+   */
   begin(bytes: number): boolean;
   /** Where the frame that was begun is to be written. May be another array after each `begin`. */
   readonly frame: Uint8Array;

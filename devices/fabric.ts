@@ -1,13 +1,13 @@
 /**
  * Networks in memory: a cable of two ends, a learning switch, a loopback. Several stacks in one process meet here.
  *
- * Layer: devices, pure but for the default schedule; plugins/ether opens them, tests and simulations build on them. A frame is
- * written into its sender's queue, and delivered from there: no copy, no allocation.
+ * Layer: devices, pure but for the default schedule; plugins/ether opens them, tests and simulations build on them. A
+ * frame is written into its sender's queue, and delivered from there: no copy, no allocation.
  *
- * What holds always: nothing is delivered inside of a call to a port, but when `schedule` calls back, sender by sender in the
- * order in which they joined, at most BATCH frames each: so a run is a function of what was sent and when. Each queue
- * is bounded: a sender that is refused is told when there is room. Checksums and segmentation are left undone on the
- * way: whoever receives believes the FrameInfo.
+ * What holds always: nothing is delivered inside of a call to a port, but when `schedule` calls back, sender by sender
+ * in the order in which they joined, at most BATCH frames each: so a run is a function of what was sent and when. Each
+ * queue is bounded: a sender that is refused is told when there is room. Checksums and segmentation are left undone on
+ * the way: whoever receives believes the FrameInfo.
  */
 
 import { setImmediate } from "node:timers";
@@ -71,7 +71,10 @@ abstract class Fabric {
     this.#schedule(() => this.run());
   }
 
-  /** Delivers at most a batch of each sender; comes again when that was not all. What a sink throws ends the batch, not the network. */
+  /**
+   * Delivers at most a batch of each sender; comes again when that was not all. What a sink throws ends the batch, not
+   * the network.
+   */
   run(): void {
     this.#scheduled = false;
     try {

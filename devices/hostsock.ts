@@ -1,12 +1,13 @@
 /**
  * HostSockets: the network as the host's own sockets give it, for a system that may have no device of its own.
  *
- * Layer: devices; plugins/ip has it as the medium of conversations where nobody is root. It dials and listens by TCP, and
- * sends and receives by UDP; there are no frames, so no ICMP, ARP or routes. What it may reach is what the process may: Deno's `net`
- * permission and the host's rules.
+ * Layer: devices; plugins/ip has it as the medium of conversations where nobody is root. It dials and listens by TCP,
+ * and sends and receives by UDP; there are no frames, so no ICMP, ARP or routes. What it may reach is what the process
+ * may: Deno's `net` permission and the host's rules.
  *
- * What holds always: addresses are text, as the host writes them, without brackets; a buffer is borrowed until the promise has
- * resolved; what is closed ends what waits on it. Errors are Errs (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EACCES, ...).
+ * What holds always: addresses are text, as the host writes them, without brackets; a buffer is borrowed until the
+ * promise has resolved; what is closed ends what waits on it. Errors are Errs (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,
+ * EACCES, ...).
  */
 
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";

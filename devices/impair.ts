@@ -2,11 +2,12 @@
  * Impair: a Port that treats frames badly, by chance that a seed decides: loss, delay, jitter, reorder, duplicates,
  * corruption, a limited rate.
  *
- * Layer: devices, a wrapper of any Port; plugins/ether has it behind its ctl file, simulations build on it. Super-frames are cut first,
- * so that what is lost is a segment, as on a wire.
+ * Layer: devices, a wrapper of any Port; plugins/ether has it behind its ctl file, simulations build on it.
+ * Super-frames are cut first, so that what is lost is a segment, as on a wire.
  *
  * What holds always: with equal seeds, equal frames at equal times fare equally; each direction has a queue of its own,
- * and nothing waits when nothing delays. It keeps frames in the heap, one allocation each: an instrument, not a fast path.
+ * and nothing waits when nothing delays. It keeps frames in the heap, one allocation each: an instrument, not a fast
+ * path.
  *
  * See tc-netem(8), whose words the options are.
  */
@@ -72,7 +73,10 @@ const WORDS: Record<string, [key: Exclude<keyof Impairment, "direction">, unit: 
   seed: ["seed", "bytes"],
 };
 
-/** What words say: `loss 1% delay 10ms jitter 2ms reorder 2% duplicate 0.1% corrupt 0.01% rate 1gbit limit 256k seed 7 in`. */
+/**
+ * What words say: `loss 1% delay 10ms jitter 2ms reorder 2% duplicate 0.1% corrupt 0.01% rate 1gbit limit 256k seed 7
+ * in`.
+ */
 export function parseImpairment(words: readonly string[]): Impairment {
   const wanted: Impairment = { ...UNIMPAIRED };
   for (let i = 0; i < words.length; i++) {
@@ -261,7 +265,9 @@ export class Impair implements Port {
     segment(bytes, at, end, info, { medium: this.medium, emit });
   }
 
-  /** Decides the fate of one frame. Chance is drawn in the same order whatever happens, so that options do not shift it. */
+  /**
+   * Decides the fate of one frame. Chance is drawn in the same order whatever happens, so that options do not shift it.
+   */
   #befall(lane: Lane, bytes: Uint8Array, info: FrameInfo): void {
     const what = this.#what, nowMs = this.#clock.monotonic();
     const isLost = this.#chance() < what.loss, isTwice = this.#chance() < what.duplicate;

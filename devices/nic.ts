@@ -1,12 +1,12 @@
 /**
  * Nic: a network interface as the system knows it: a device, whoever has claimed it, and all who look on.
  *
- * Layer: devices, a Port around a Port; plugins/ether registers it in the table of queues as `etherN/Q`, where a stack claims it
- * and calls it: a frame is a function call. It belongs to no plugin, so it outlives a reload of ether, and the stack on it notices
- * nothing.
+ * Layer: devices, a Port around a Port; plugins/ether registers it in the table of queues as `etherN/Q`, where a stack
+ * claims it and calls it: a frame is a function call. It belongs to no plugin, so it outlives a reload of ether, and
+ * the stack on it notices nothing.
  *
- * What holds always: one sink (the owner of the queue) and any number of observers, who see what the owner sees, in both
- * directions, and copy what they keep. Impairment happens between them and the device.
+ * What holds always: one sink (the owner of the queue) and any number of observers, who see what the owner sees, in
+ * both directions, and copy what they keep. Impairment happens between them and the device.
  */
 
 import type { Clock } from "../core/clock.ts";
@@ -180,8 +180,9 @@ export interface NicRequest {
 }
 
 /**
- * The queues of an interface, in the table as `name/0`, `name/1`, ... An interface of an earlier keeper that is made of the same
- * is handed over as it is, with whoever has claimed it. EBUSY when it is made of something else and somebody owns it.
+ * The queues of an interface, in the table as `name/0`, `name/1`, ... An interface of an earlier keeper that is made of
+ * the same is handed over as it is, with whoever has claimed it. EBUSY when it is made of something else and somebody
+ * owns it.
  */
 export async function holdNics(queues: QueueTable, request: NicRequest): Promise<Nic[]> {
   const { name, what, keeper, clock, open } = request;
@@ -202,7 +203,10 @@ export async function holdNics(queues: QueueTable, request: NicRequest): Promise
   return nics;
 }
 
-/** Takes an interface down, unless another keeper has it by now. Its owner is told, and has until the deadline to let go. */
+/**
+ * Takes an interface down, unless another keeper has it by now. Its owner is told, and has until the deadline to let
+ * go.
+ */
 export async function dropNics(queues: QueueTable, name: string, keeper: object): Promise<void> {
   const known = held.get(queues)?.get(name);
   if (known?.keeper !== keeper) return;

@@ -1,12 +1,14 @@
 /**
  * Packet: an interface that Linux has already (a veth, a NIC), through a packet socket with rings in shared memory.
  *
- * Layer: devices; plugins/ether opens it. Frames are received from slots that Linux fills (TPACKET_V2: each frame is there at once;
- * V3's blocks are cheaper to fill, but come a tick of the kernel late), without a system call each, and may be super-frames: a slot
- * holds 64 KiB. They are sent by send(2). A virtio net header stands before each, as with a TAP.
+ * Layer: devices; plugins/ether opens it. Frames are received from slots that Linux fills (TPACKET_V2: each frame is
+ * there at once; V3's blocks are cheaper to fill, but come a tick of the kernel late), without a system call each, and
+ * may be super-frames: a slot holds 64 KiB. They are sent by send(2). A virtio net header stands before each, as with a
+ * TAP.
  *
  * What holds always: a slot goes back to Linux when its frame was delivered; what Linux finds no slot for is counted as
- * a drop; frames that are sent on the interface here are not received. A VLAN tag that the NIC took off is not put back.
+ * a drop; frames that are sent on the interface here are not received. A VLAN tag that the NIC took off is not put
+ * back.
  *
  * See packet(7) and Documentation/networking/packet_mmap.rst of Linux.
  */

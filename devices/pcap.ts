@@ -2,8 +2,8 @@
  * Pcap: frames as a capture file that tcpdump, tshark and Wireshark read, while it grows.
  *
  * Layer: devices, pure; the snoop files of plugins/ether and plugins/ip are made of it. Little-endian, nanoseconds. A
- * checksum that is left to a device is summed up in the copy, so that nobody takes it for a wrong one; a super-frame is shown
- * whole.
+ * checksum that is left to a device is summed up in the copy, so that nobody takes it for a wrong one; a super-frame is
+ * shown whole.
  *
  * See draft-ietf-opsawg-pcap; link types 1 (Ethernet) and 101 (IP without a link's header).
  */

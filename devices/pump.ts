@@ -1,10 +1,11 @@
 /**
  * Pump: brings what a descriptor has to whoever takes it, and sleeps when it has nothing.
  *
- * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then gives the event loop
- * a turn. Empty, it looks again and again for `spinUs` (giving the CPU up between two looks, so that a peer on the
+ * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then gives the event
+ * loop a turn. Empty, it looks again and again for `spinUs` (giving the CPU up between two looks, so that a peer on the
  * same CPU runs), then parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
- * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs nothing.
+ * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs
+ * nothing.
  *
  * Measured, per wake-up, on two CPUs of a virtual machine: spin 4 us, park 40-80 us (a sleeping CPU has to be woken);
  * on one CPU 9 us for both. A signal (SIGIO) or another isolate that polls and notifies are slower than the park.
@@ -31,7 +32,10 @@ export interface PumpOptions {
   drain(limit: number): number;
   /** Microseconds that it looks before it parks; 0 parks at once. */
   spinUs: number;
-  /** Told what was thrown by the device or by who takes the frames; `isOver` when the device has gone, and the pump ends. */
+  /**
+   * Told what was thrown by the device or by who takes the frames; `isOver` when the device has gone, and the pump
+   * ends.
+   */
   onFault(why: Error, isOver: boolean): void;
 }
 

@@ -1,9 +1,9 @@
 /**
  * What an offloading device does, in software: super-frames cut into segments, checksums summed up.
  *
- * Layer: devices, pure; the impairment cuts what it treats, so that a loss loses one segment, and the pcap writer sums up what it
- * shows. Only frames with FrameInfo of a stack or of Linux come here; one whose headers do not fit its FrameInfo is left
- * as it is.
+ * Layer: devices, pure; the impairment cuts what it treats, so that a loss loses one segment, and the pcap writer sums
+ * up what it shows. Only frames with FrameInfo of a stack or of Linux come here; one whose headers do not fit its
+ * FrameInfo is left as it is.
  *
  * See Documentation/networking/segmentation-offloads.rst of Linux.
  */
@@ -24,8 +24,8 @@ export function completeChecksum(bytes: Uint8Array, at: number, end: number, inf
 }
 
 /**
- * Calls `emit` with each segment of a super-frame, in order, its checksum left to do as that of the whole; with the frame itself
- * when it is none. Bytes and info given to `emit` are borrowed until it returns.
+ * Calls `emit` with each segment of a super-frame, in order, its checksum left to do as that of the whole; with the
+ * frame itself when it is none. Bytes and info given to `emit` are borrowed until it returns.
  */
 export function segment(
   bytes: Uint8Array,

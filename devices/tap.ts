@@ -1,9 +1,9 @@
 /**
  * Tap: a queue of a TAP interface: Linux's end is an Ethernet interface, ours is this Port.
  *
- * Layer: devices; plugins/ether opens it. Frames carry a virtio net header, so that Linux gives and takes checksums that
- * are not summed up and frames of 64 KiB (segmentation offload), both ways. An interface may have several queues, each a Tap of its own
- * for an isolate of its own; Linux keeps a flow on one queue.
+ * Layer: devices; plugins/ether opens it. Frames carry a virtio net header, so that Linux gives and takes checksums
+ * that are not summed up and frames of 64 KiB (segmentation offload), both ways. An interface may have several queues,
+ * each a Tap of its own for an isolate of its own; Linux keeps a flow on one queue.
  *
  * What holds always: one buffer each way, so the bytes stay in the cache; a frame is written when it ends, `flush` has
  * nothing to do; an interface that was made by opening goes with its last queue.
@@ -66,7 +66,9 @@ export interface TapOptions extends HostSettings {
   onFault?(why: Error, isOver: boolean): void;
 }
 
-/** Opens a queue. EPERM without CAP_NET_ADMIN, EBUSY when another has the interface, EINVAL for a queue of another kind. */
+/**
+ * Opens a queue. EPERM without CAP_NET_ADMIN, EBUSY when another has the interface, EINVAL for a queue of another kind.
+ */
 export function openTap(options: TapOptions): Tap {
   const calls = netCalls(), { name, offload = true, multiQueue = false } = options;
   const ifreq = new Ifreq(name);

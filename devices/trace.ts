@@ -1,8 +1,8 @@
 /**
  * Trace: a frame as one line that a person reads.
  *
- * Layer: devices, pure; the trace file of plugins/ether is made of it. It shows what is there and checks nothing: bytes that are
- * missing end the line.
+ * Layer: devices, pure; the trace file of plugins/ether is made of it. It shows what is there and checks nothing: bytes
+ * that are missing end the line.
  *
  * `in 74 020000000002 > 020000000001 ip 10.0.0.1:80 > 10.0.0.2:1234 tcp SA seq 1 ack 2 win 65535 len 0`
  */

@@ -1,9 +1,9 @@
 /**
  * Conversation: one directory `N` of ether: which frames it wants, those that wait for it, and what it sends.
  *
- * Layer: plugins/ether. It looks on at the interface beside whoever owns its queue: each conversation gets its own copy. A file has
- * no place for a FrameInfo, so super-frames are cut and checksums summed up before they are read; after `batch` both stand
- * in a virtio header, and one read or write carries many frames.
+ * Layer: plugins/ether. It looks on at the interface beside whoever owns its queue: each conversation gets its own
+ * copy. A file has no place for a FrameInfo, so super-frames are cut and checksums summed up before they are read;
+ * after `batch` both stand in a virtio header, and one read or write carries many frames.
  *
  * See ether(3) of Plan 9.
  */

@@ -1,9 +1,11 @@
 /**
  * ether: a network interface as files, `/net/etherN`.
  *
- * Layer: a plugin, over devices/. It opens the device that its options name and puts each queue into the table of queues as
- * `NAME/0`, `NAME/1`, ...: an inline stack claims it there, and its handle is a Port (core/link.ts). All that is served here
- * looks on beside that owner. What holds always: the device outlives a reload; a frame that nobody wants costs nothing.
+ * Layer: a plugin, over devices/. It opens the device that its options name and puts each queue into the table of
+ * queues, as `NAME/0`, `NAME/1`, ...: an inline stack claims it there, and its handle is a Port (core/link.ts). All that
+ * is served here looks on beside that owner.
+ *
+ * What holds always: the device outlives a reload; a frame that nobody wants costs nothing.
  *
  * See ether(3) of Plan 9.
  */
@@ -198,8 +200,8 @@ function ifstatsText(nics: Nic[]): string {
 }
 
 /**
- * What passes, as bytes of a file that grows while it is read: each reader has its own, from when it opened. Nothing is made while
- * nobody reads.
+ * What passes, as bytes of a file that grows while it is read: each reader has its own, from when it opened. Nothing is
+ * made while nobody reads.
  */
 function watch(nics: Nic[], head: Uint8Array, show: (...seen: Parameters<Observer>) => Uint8Array): Handle {
   const stream = new FrameStream("bytes", WATCH_BYTES);

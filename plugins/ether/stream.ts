@@ -1,8 +1,8 @@
 /**
  * FrameStream: what waits for one who reads frames by file: a conversation's data, a snoop file.
  *
- * Layer: plugins/ether, pure. It is bounded, and what does not fit is dropped and counted, for a wire does not wait. A read takes
- * what is there at once, else waits; a flush ends it, and takes no frame with it.
+ * Layer: plugins/ether, pure. It is bounded, and what does not fit is dropped and counted, for a wire does not wait. A
+ * read takes what is there at once, else waits; a flush ends it, and takes no frame with it.
  */
 
 import { Err, toErr } from "../../core/err.ts";
