@@ -32,17 +32,6 @@ interop("a CPU or a thread that is not there is an error with a reason", { needs
   assert.equal(errno(), 3); // ESRCH
 });
 
-interop("helper threads are moved, the ones to keep are not", { needs: [ffi, cpus(2)] }, () => {
-  const self = host.gettid(), all = host.allowedCpus(), cpu = all[0];
-  const masks = host.threads();
-  try {
-    assert.ok(host.moveHelpers({ cpus: [cpu], keep: [self] }) > 0);
-    for (const t of host.threads()) assert.deepEqual(t.cpus, t.tid === self ? all : [cpu], t.name);
-  } finally {
-    for (const t of masks) host.pinThread(t.tid, t.cpus);
-  }
-});
-
 Deno.test("a worker is found as a new thread, with the name that Linux shows", async () => {
   const before = host.threadIds();
   const worker = new Worker("data:text/javascript,postMessage(0)", { type: "module" });

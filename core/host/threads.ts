@@ -106,24 +106,6 @@ export function threadsNamed(name: string): Thread[] {
   return threads().filter((t) => t.name === cut);
 }
 
-/**
- * Lets every thread but those in `keep` run on `cpus` only: keeps helper threads (garbage collection, compilers, file
- * operations) off CPUs that were promised to somebody. Answers how many were moved.
- */
-export function moveHelpers({ cpus, keep }: { cpus: readonly number[]; keep: readonly number[] }): number {
-  let moved = 0;
-  for (const t of threads()) {
-    if (keep.includes(t.tid) || formatCpus(t.cpus) === formatCpus(cpus)) continue;
-    try {
-      pinThread(t.tid, cpus);
-      moved++;
-    } catch (e) {
-      if (threadIds().includes(t.tid)) throw e;
-    }
-  }
-  return moved;
-}
-
 /** CPU time that a thread has taken, milliseconds with a fraction. 0 is the calling one. */
 export function threadCpuMs(tid = 0): number {
   const c = libc();
