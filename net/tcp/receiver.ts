@@ -169,6 +169,8 @@ export class Receiver {
   #reachEnd(): boolean {
     if (!this.finSeen || this.eof || this.nxt !== this.finSeq) return false;
     this.eof = true;
+    // A peer that sends data behind its own FIN is not to be believed.
+    this.early.clear();
     this.nxt = seqAdd(this.nxt, 1);
     this.adv = seqMax(this.adv, this.nxt);
     this.ackNow = true;

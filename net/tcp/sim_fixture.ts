@@ -156,7 +156,6 @@ export class Host {
     arrival.dst = dst;
     arrival.ecn = ecn;
     arrival.gsoBytes = gsoBytes;
-    arrival.checksumGood = gsoBytes > 0;
     arrival.pseudoSum = new TestPath(src, dst, { mtu: 1500, gsoMaxBytes: 0 }).pseudoSum(6, bytes.length);
     this.tcp.input(bytes, 0, bytes.length, arrival, now);
     // The bytes were borrowed: whoever has kept them sees something else.
