@@ -182,6 +182,23 @@ Deno.test("who has no address asks for one from 0.0.0.0, and is answered by broa
   assert.equal(read(client), "offer");
 });
 
+Deno.test("who asks for an address on a second interface does so there, and from 0.0.0.0", () => {
+  const { wire, left, right } = pair(), other = new Wire(), server = wire.stack(), second = other.connect(left);
+  other.connect(server, ["10.7.0.1/24"]);
+  const listener = server.udp.open(), wrong = right.udp.open(), client = left.udp.open();
+  listener.announce(67);
+  wrong.announce(67);
+  client.announce(68);
+  client.broadcast = true;
+  client.iface = second.index;
+  client.send(text("discover"), 0, 8, wire.now, { remote: ipFromV4(-1), remotePort: 67 });
+  wire.settle();
+  other.settle();
+  assert.equal(formatIp(listener.queue.firstEnds.remote), "0.0.0.0");
+  assert.equal(read(listener), "discover");
+  assert.equal(read(wrong), undefined);
+});
+
 Deno.test("a group is heard by who joined it, and reported to routers", () => {
   for (const [group, protocol] of [["239.1.2.3", 2], ["ff05::99", 58]] as const) {
     const { wire, left, right } = pair();

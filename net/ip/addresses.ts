@@ -127,7 +127,7 @@ export class Addresses {
     this.#layer.changed();
   }
 
-  /** Another host uses an address of this one. `probing`: it only asks, and does not have it yet. */
+  /** Another host uses an address of this one, or asks for one that this host asks for. */
   conflict(iface: Iface, address: Address, mac: Uint8Array): void {
     const { now } = this.#layer;
     this.#layer.counters.ArpConflicts++;

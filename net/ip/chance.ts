@@ -1,8 +1,8 @@
 /**
  * Random numbers of one stack: seeded once from outside, so that a simulation replays, and saved with the stack.
  *
- * Layer: net/ip, a leaf. xoshiro128**: good for ids, delays and hash salts. It is no secret to who sees many of its numbers,
- * so what must not be guessed is taken by `key`, when the stack is made, from the source itself.
+ * Layer: net/ip, a leaf. xoshiro128**: good for ids, delays and hash salts. It is no secret to who sees many of its numbers:
+ * what must not be guessed is taken from the source itself.
  */
 
 /** Fills bytes with random ones that nobody can guess. */

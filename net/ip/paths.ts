@@ -102,7 +102,7 @@ export class Paths {
       const isV4Loopback = isIpv4(remote) && isLoopback(remote);
       return this.#layer.addresses.find(remote)?.kind === "unicast" || !isV4Loopback ? remote : ipFromV4(0x7f000001);
     }
-    const chosen = chooseSource(remote, hop.iface, this.#layer.ifaces());
+    const chosen = chooseSource(remote, hop.iface, hop.isBroadcast ? [] : this.#layer.ifaces());
     if (chosen !== undefined) return chosen;
     // Who has no address yet may ask for one (RFC 1122, 3.2.1.3 a; RFC 4291, 2.5.2).
     if (!hop.isGroup) return "no source address";

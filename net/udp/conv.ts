@@ -69,6 +69,8 @@ export class UdpConv {
   broadcast = false;
   /** Datagrams that are larger than the path are not sent in fragments. */
   dontFragment = false;
+  /** The interface to send by where there is a choice (groups, 255.255.255.255, link-local peers); 0: what routes say. */
+  iface = 0;
   queue = new DatagramQueue(UDP_QUEUE_BYTES);
   /** Datagrams that found the queue full. */
   drops = 0;
@@ -81,6 +83,7 @@ export class UdpConv {
   #path: PathEntry | undefined;
   /** What the path was looked up for. */
   #pathLocal: Ip = UNSPECIFIED;
+  #pathIface = 0;
 
   constructor(udp: Udp) {
     this.#udp = udp;
@@ -229,6 +232,7 @@ export class UdpConv {
       headers,
       ignoreAdvice,
       broadcast,
+      iface,
       dontFragment,
       drops,
       ttl,
@@ -244,6 +248,7 @@ export class UdpConv {
       headers,
       ignoreAdvice,
       broadcast,
+      iface,
       dontFragment,
       drops,
       ttl,
@@ -299,16 +304,17 @@ export class UdpConv {
   #find(remote: Ip, local: Ip, on?: Ip): PathEntry {
     const last = this.#path;
     const isSame = last !== undefined && on === undefined && sameIp(last.remote, remote) &&
-      sameIp(this.#pathLocal, local);
+      sameIp(this.#pathLocal, local) && this.#pathIface === this.iface;
     if (isSame && last.refresh()) return last;
     const via = on === undefined || isUnspecified(on) ? undefined : this.#udp.layer.addresses.find(on)?.iface;
-    const { iface } = this.memberships.find((m) => sameIp(m.group, remote)) ?? {};
-    const out = via ?? (iface === undefined ? undefined : this.#udp.layer.iface(iface));
+    const joined = this.memberships.find((m) => sameIp(m.group, remote))?.iface;
+    const out = via ?? this.#udp.layer.iface(this.iface || (joined ?? -1));
     const path = this.#udp.layer.paths.find(remote, local, out);
     if (path === "no source address") throw new Err("EADDRNOTAVAIL", `no address to send to ${formatIp(remote)} from`);
     if (typeof path === "string") throw new Err("ENETUNREACH", `no route to ${formatIp(remote)}`);
     this.#path = path;
     this.#pathLocal = local.slice();
+    this.#pathIface = this.iface;
     return path;
   }
 
