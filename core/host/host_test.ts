@@ -1,7 +1,7 @@
 /** What core/host says of this host, checked against what the host says elsewhere. */
 
 import assert from "node:assert/strict";
-import { cpus, ffi, interop } from "../../tests/skip.ts";
+import { ffi, interop } from "../../tests/skip.ts";
 import type { Err } from "../err.ts";
 import { hostClock } from "./clock.ts";
 import { errno, libc } from "./libc.ts";

@@ -149,6 +149,7 @@ export class Isolate implements Hosted {
   #lastGrant = 0;
   #hangMs: number;
   #hang: "kill" | "report" = "kill";
+  #toldHang: (why: string) => void = () => {};
   readonly #stopped = Promise.withResolvers<void>();
   readonly #up = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<Exit>();
@@ -202,8 +203,9 @@ export class Isolate implements Hosted {
   }
 
   /** From now on so many milliseconds without a heartbeat are too many (0: none are), and it is killed or told of. */
-  watchdog(ms: number, hang: "kill" | "report"): void {
+  watchdog(ms: number, hang: "kill" | "report", told: (why: string) => void): void {
     if (this.#ended) return;
+    this.#toldHang = told;
     this.#hangMs = ms;
     this.#hang = hang;
     this.#unwatch();
@@ -348,10 +350,10 @@ export class Isolate implements Hosted {
       this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
       this.#gone();
     } else if (this.#spec.program) this.#keepWatch();
-    else if (this.#hang === "kill") this.#fault("hung", why);
     else {
+      this.#toldHang(this.#hang === "kill" ? `${why}: it is killed` : `${why}: it is left alone`);
+      if (this.#hang === "kill") return this.#fault("hung", why);
       this.hangs++;
-      this.#spec.log(`${this.name}: ${why}; it is left alone (hang report)`);
       this.#keepWatch();
     }
   }

@@ -41,7 +41,7 @@ function isolateMember(isolate: Isolate): Member {
       const { producer, consumer } = readRing(isolate.transport.out.ref);
       return { written: producer.bytes, taken: consumer.bytes };
     },
-    watchdog: (ms, hang) => isolate.watchdog(ms, hang),
+    watchdog: (ms, hang, told) => isolate.watchdog(ms, hang, told),
     counters: () => ({ ...isolate.counters(), beats: isolate.beats(), hangs: isolate.hangs }),
     kill: () => isolate.kill(),
   };

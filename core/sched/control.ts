@@ -43,7 +43,8 @@ export interface Member {
   spin(looks: number | undefined): void;
   /** Bytes of requests that were written to it and that it has taken; undefined when it has no queue to look at. */
   queue(): { written: number; taken: number } | undefined;
-  watchdog(ms: number, hang: "kill" | "report"): void;
+  /** So many milliseconds without a heartbeat are too many: then `told` is called, and it is killed or left alone. */
+  watchdog(ms: number, hang: "kill" | "report", told: (why: string) => void): void;
   /** Its counters, by name. */
   counters(): Record<string, number>;
   /** Ends it now; it is started again as its restart policy says. */
@@ -179,7 +180,7 @@ export class CoreControl {
     }
     this.#clients.set(name, client);
     const { watchdog, hang, spinning } = this.#settings(client);
-    member.watchdog(watchdog, hang);
+    member.watchdog(watchdog, hang, (why) => this.event(`${name}: ${why}`));
     if (spinning !== undefined) member.spin(spinning);
     this.#place();
     this.#arm();
@@ -213,7 +214,9 @@ export class CoreControl {
     const { spinning, watchdog, hang } = this.#settings(client);
     for (const member of client.members.keys()) {
       if ("spinning" in patch) member.spin(spinning);
-      if ("watchdog" in patch || "hang" in patch) member.watchdog(watchdog, hang);
+      if ("watchdog" in patch || "hang" in patch) {
+        member.watchdog(watchdog, hang, (why) => this.event(`${name}: ${why}`));
+      }
     }
     this.#arm();
   }

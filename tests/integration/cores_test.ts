@@ -127,10 +127,14 @@ interop("an isolate in an endless loop is killed by ctl, and by the watchdog; or
   await until("killed by the watchdog", async () => await generation() === "3");
   assert.match(await client.readText("/sys/log"), /looper: died: hung: no heartbeat for 500 ms/);
 
+  await using events = await client.open("/sys/cores/event");
+  const event = events.read(new Uint8Array(200), 0);
   await ctl(client, `${looper}/ctl`, "hang report");
   const left = client.readText("/n/looper/loop").catch((e) => e);
   await until("told of", async () => Number((await values(client, `${looper}/stats`)).hangs) > 0);
   assert.equal(await generation(), "3", "and left alone");
+  assert.ok(Number(await event) > 0, "an event was there to be read");
+  assert.match(await client.readText("/sys/log"), /cores: looper: no heartbeat for 500 ms: it is left alone/);
   await ctl(client, `${looper}/ctl`, "kill");
   await left;
 });
