@@ -45,7 +45,12 @@ async function writeLooper(node: TestNode): Promise<string> {
   await Deno.writeTextFile(
     `${folder}/mod.ts`,
     `import { definePlugin, tree } from "ring9/plugin";
-export default definePlugin({ start: (ctx) => tree({ ok: "ok\\n", loop: () => { for (;;); } }, ctx) });
+export default definePlugin({ start: (ctx) => tree({ ok: "ok\\n", slow, loop: () => { for (;;); } }, ctx) });
+const slow = () => {
+  const end = performance.now() + 20;
+  while (performance.now() < end);
+  return "slow\\n";
+};
 `,
   );
   return folder;
@@ -137,6 +142,28 @@ interop("an isolate in an endless loop is killed by ctl, and by the watchdog; or
   assert.match(await client.readText("/sys/log"), /cores: looper: no heartbeat for 500 ms: it is left alone/);
   await ctl(client, `${looper}/ctl`, "kill");
   await left;
+});
+
+interop("requests that wait too long bring a plugin a core, and it goes back when they are few", {
+  needs: [ffi, cpus(2)],
+}, async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  await ctl(client, "/sys/plugins/ctl", `load ${await writeLooper(node)} cores cores:1,qdelay:4000`);
+  const state = () => values(client, "/sys/plugins/looper/cores");
+  assert.equal((await state()).allocated, "-");
+  let asking = true;
+  const askers = Array.from({ length: 4 }, async () => {
+    while (asking) await client.readText("/n/looper/slow");
+  });
+  await until("it has a core", async () => (await state()).allocated !== "-");
+  asking = false;
+  await Promise.all(askers);
+  assert.match(await client.readText("/sys/log"), /looper: a request has waited [\d.]+ ms: gets core \d+/);
+  await until("it has given it back", async () => (await state()).allocated === "-");
+  const delays = parseOpenMetrics(await client.readText("/sys/metrics"))
+    .find((s) => s.name === "ring9_isolate_queue_delay_seconds_sum" && s.labels.isolate === "looper");
+  assert.ok(delays!.value > 0);
 });
 
 Deno.test("/sys/metrics is OpenMetrics, and counts what went through a ring", async () => {
