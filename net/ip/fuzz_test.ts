@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { CHECKSUM, type FrameInfo, GSO, PLAIN } from "../link.ts";
+import { UNSPECIFIED } from "../addr.ts";
 import { ipOf, Wire } from "../stack_fixture.ts";
 import type { Stack } from "../stack.ts";
 import { Random } from "../wire/wire_fixture.ts";
@@ -28,6 +29,10 @@ function corpus(): Uint8Array[] {
       echo.send(message, 0, message.length, wire.now);
       wire.settle();
     }
+    b.tcp.listen(ipOf(to), 7);
+    const conn = a.tcp.connect(ipOf(to), 7, {}, wire.now);
+    if ("write" in conn) conn.write(new Uint8Array(3000));
+    wire.settle();
     const refused = a.udp.open();
     refused.connect(ipOf(to), 10);
     refused.send(new Uint8Array(20), 0, 20, wire.now);
@@ -47,6 +52,7 @@ function target(): { wire: Wire; stack: Stack } {
   const server = stack.udp.open(), ping = stack.icmp.open(true);
   server.announce(9);
   ping.announce(0);
+  stack.tcp.listen(UNSPECIFIED, 7);
   wire.run(5000);
   return { wire, stack };
 }
