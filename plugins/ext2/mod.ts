@@ -10,7 +10,10 @@ import { type Ctx, definePlugin, type StartReason } from "../../core/plugin/plug
 import { Err, toErr } from "../../core/err.ts";
 import { type Tree, tree } from "../../core/tree.ts";
 import { ctl } from "../../core/tree_ctl.ts";
+import { ORDWR, OREAD } from "../../core/p9/types.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
+import type { Disk } from "../../devices/disk.ts";
+import { FileDisk } from "../../devices/file_disk.ts";
 import type { Report } from "../../fs/ext2/fs.ts";
 import { mkfs } from "../../fs/ext2/mkfs.ts";
 import { Front } from "./front.ts";
@@ -26,12 +29,13 @@ const CACHE_BYTES = 32 << 20, COMMIT_SECONDS = 5;
 
 export default definePlugin({
   async start(ctx: Ctx, reason: StartReason) {
-    const { options } = ctx;
+    const { options } = ctx, kernel = ctx.kernel as Kernel | undefined;
     const volumes = new Volumes({
       clock: ctx.clock,
       hostowner: ctx.hostowner,
       owner: ctx.name,
-      queues: (ctx.kernel as Kernel | undefined)?.queues,
+      queues: kernel?.queues,
+      openFile: kernel && ((path, readOnly) => openFile(kernel, path, readOnly)),
       random: (bytes) => ctx.random(bytes),
       log: (text) => ctx.log(text),
       cacheBytes: Number(options.cacheBytes ?? CACHE_BYTES),
@@ -46,6 +50,19 @@ export default definePlugin({
     return new Front(ctx.name, controlTree(volumes, ctx), volumes);
   },
 });
+
+/** A file of the first proc's name space as a disk. */
+async function openFile(kernel: Kernel, path: string, readOnly: boolean): Promise<Disk> {
+  const proc = kernel.procs.get(1);
+  if (!proc) throw new Err("ENXIO", "there is no name space yet (open it by ctl, once the system is up)");
+  const fd = await proc.open(path, readOnly ? OREAD : ORDWR), close = () => proc.close(fd);
+  try {
+    return await FileDisk.make(proc.fgrp.get(fd), close);
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+}
 
 /** `ctl`, `status`, and what the last check said. */
 function controlTree(volumes: Volumes, ctx: Ctx): Tree {

@@ -1,5 +1,5 @@
 /**
- * Where a volume comes from: `FILE`, `ram!SIZE`, and the words behind it.
+ * Where a volume comes from: a file of the host, a file of the name space (`ns!PATH`), memory (`ram!SIZE`).
  *
  * Layer: plugins/ext2, over devices. What it opens is owned by queue (devices/disk_queue.ts), so that no disk has two
  * owners. A disk in memory is made with an empty volume on it.
@@ -20,7 +20,7 @@ import type { AtimePolicy } from "./volume_dev.ts";
 export interface Source {
   /** What it is called: `#ext2.NAME`. */
   name: string;
-  /** A file or device of the host, or `ram!SIZE`. */
+  /** A file or device of the host, `ns!PATH`, or `ram!SIZE`. */
   disk: string;
   readOnly: boolean;
   /** A partition of the disk, by number or name; empty for the whole. */
@@ -86,20 +86,29 @@ export interface OpenContext {
   /** Take it from this plugin's instance before. */
   takeOver: boolean;
   onRevoke(): Promise<void>;
+  /** Opens a file of the name space; not there where the plugin has none. */
+  openFile?(path: string, readOnly: boolean): Promise<Disk>;
 }
 
 /** Opens what a source names; owned until it is released. */
 export async function openSource(source: Source, context: OpenContext): Promise<OwnedDisk> {
   const ram = /^ram!(.+)$/.exec(source.disk);
   if (ram) return freshRam(parseBytes(ram[1]), context);
-  if (!source.disk.startsWith("/")) throw new Err("EINVAL", `"${source.disk}" is no path that begins with a slash`);
+  const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
+  if (!(inTree ?? source.disk).startsWith("/")) {
+    throw new Err("EINVAL", `"${source.disk}" is no path that begins with a slash`);
+  }
   const { readOnly, direct, inFlight } = source;
+  const file = inTree === undefined ? undefined : await openInTree(inTree, readOnly, context);
   const owned = await ownDisk(context.queues, {
     path: source.disk,
     owner: context.owner,
-    open: () => new BlkFile(source.disk, { readOnly, direct, inFlight }),
+    open: () => file ?? new BlkFile(source.disk, { readOnly, direct, inFlight }),
     takeOver: context.takeOver,
     onRevoke: context.onRevoke,
+  }).catch(async (thrown) => {
+    await file?.close?.();
+    throw thrown;
   });
   if (source.part === "") return owned;
   try {
@@ -108,6 +117,11 @@ export async function openSource(source: Source, context: OpenContext): Promise<
     await owned.release();
     throw thrown;
   }
+}
+
+async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
+  if (!context.openFile) throw new Err("EOPNOTSUPP", "the name space is at hand for placement inline alone");
+  return await context.openFile(path, readOnly);
 }
 
 async function partOf(disk: Disk, source: Source): Promise<Disk> {

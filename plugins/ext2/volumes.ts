@@ -10,6 +10,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { Err, toErr } from "../../core/err.ts";
 import type { QueueTable } from "../../core/queues.ts";
+import type { Disk } from "../../devices/disk.ts";
 import type { OwnedDisk } from "../../devices/disk_queue.ts";
 import { Ext2, type Report } from "../../fs/ext2/fs.ts";
 import { MAX_VOLUMES } from "./attr.ts";
@@ -24,6 +25,8 @@ export interface VolumesOptions {
   /** Who owns the disks: the plugin's name. */
   owner: string;
   queues: QueueTable | undefined;
+  /** Opens a file of the name space as a disk. */
+  openFile?(path: string, readOnly: boolean): Promise<Disk>;
   random(bytes: Uint8Array): void;
   log(text: string): void;
   cacheBytes: number;

@@ -63,3 +63,54 @@ interop("ext2: a reload takes the disk over, and its files are found again", { n
     await Deno.remove(dir, { recursive: true });
   }
 });
+
+/** An MBR with one partition. */
+function mbr(start: number, count: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(512));
+  view.setUint8(450, 0x83);
+  view.setUint32(454, start, true);
+  view.setUint32(458, count, true);
+  view.setUint16(510, 0xaa55, true);
+  return new Uint8Array(view.buffer);
+}
+
+interop(
+  "ext2 on a partition that another node's sd serves: the disk is far, the files are here",
+  { needs: [ffi] },
+  async () => {
+    const dir = await Deno.makeTempDir({ prefix: "ring9-ext2-" }), path = join(dir, "disk"), bare = join(dir, "bare");
+    try {
+      const disk = BlkFile.create(path, 8 << 20);
+      await makeDisk(bare, 4 << 20);
+      await disk.write(mbr(2048, 8192), 0);
+      await disk.write(await Deno.readFile(bare), 2048 * 512);
+      await disk.close();
+      await using far = await bootNode();
+      await using here = await bootNode();
+      await using there = await far.connect();
+      await there.writeFile("/sys/plugins/ctl", `load sd disks='["sdF0=${path}"]'`);
+      await there.writeFile("/proc/1/ns", "bind -a '#sd' /dev\n");
+      await using client = await here.connect();
+      await client.writeFile("/proc/1/ns", `mount '${far.address}' /n/far\n`);
+      await client.writeFile("/sys/plugins/ctl", "load ext2");
+      await client.writeFile("/proc/1/ns", "bind '#ext2' /n/ext2\n");
+      await client.writeFile("/n/ext2/ctl", "open usr ns!/n/far/dev/sdF0/part1");
+      await client.writeFile("/proc/1/ns", "bind -c '#ext2.usr' /n/usr\n");
+      const text = "far away ".repeat(10_000), file = await client.create("/n/usr/file");
+      await file.writeAll(new TextEncoder().encode(text));
+      await file.fsync();
+      await file.close();
+      await client.writeFile("/proc/1/ns", "unmount /n/usr\n");
+      await client.writeFile("/n/ext2/ctl", "close usr");
+      await client.writeFile("/n/ext2/ctl", "open usr ns!/n/far/dev/sdF0/part1 ro");
+      await client.writeFile("/proc/1/ns", "bind '#ext2.usr' /n/usr\n");
+      assert.equal(await client.readText("/n/usr/file"), text);
+      await client.writeFile("/n/ext2/ctl", "close usr force");
+      assert.deepEqual([await here.stop(), await far.stop()], [0, 0]);
+      await Deno.writeFile(bare, (await Deno.readFile(path)).subarray(2048 * 512, 2048 * 512 + (4 << 20)));
+      assert.equal(await onDisk(bare, "file"), text.slice(0, 100));
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+);
