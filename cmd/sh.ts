@@ -10,7 +10,7 @@ import { Err, toErr } from "../core/err.ts";
 import { mountFlags } from "../core/nsfile.ts";
 import { type Dir, DMDIR, OREAD, OWRITE } from "../core/p9/types.ts";
 import type { Proc } from "../core/proc.ts";
-import type { SpawnProgram } from "../core/proc_calls.ts";
+import type { ProgramStarter } from "../core/proc_service.ts";
 import { parseLine, type Redirect } from "./sh_parse.ts";
 import { runTop, topWords } from "./top.ts";
 
@@ -27,11 +27,6 @@ interface Command {
 
 /** Where a command's output goes. */
 type Out = (data: string | Uint8Array) => Promise<void>;
-
-/** Starts a program as a child of a proc. */
-export interface ProgramStarter {
-  spawn(parent: Proc, path: string, options: SpawnProgram): Promise<Proc>;
-}
 
 /** A misuse of a command. */
 class Usage extends Error {}

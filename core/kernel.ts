@@ -24,6 +24,7 @@ import { NONUNAME, ORDWR } from "./p9/types.ts";
 import { isDial, quote } from "./path.ts";
 import type { Supervisor } from "./plugin/supervisor.ts";
 import { type Proc, type ProcHost, ProcTable } from "./proc.ts";
+import type { ProgramStarter } from "./proc_service.ts";
 import type { Family } from "./metrics.ts";
 import { QueueTable } from "./queues.ts";
 import type { CoreControl } from "./sched/control.ts";
@@ -78,6 +79,8 @@ export class Kernel implements Devtab, ProcHost {
   readonly reports = new Map<string, () => string>();
   /** Who loads plugins, once there is one. */
   supervisor: Supervisor | null = null;
+  /** Who starts programs, once there is one. */
+  programs: ProgramStarter | null = null;
   readonly #devs = new Map<string, Dev>();
   /** Devs that are gone from a name, until it has a Dev again. */
   readonly #gone = new Map<string, Instance[]>();

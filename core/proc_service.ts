@@ -31,13 +31,17 @@ export interface Way {
   readonly place: number;
 }
 
+/** Starts programs. */
+export interface ProgramStarter {
+  /** Starts the program at `path` as a child of `proc`; resolves with the child once it runs. */
+  spawn(proc: Proc, path: string, options: SpawnProgram): Promise<Proc>;
+}
+
 /** What a service needs besides the proc. */
-export interface ServiceHost {
+export interface ServiceHost extends ProgramStarter {
   readonly clock: Clock;
   /** Where the program may read and write an open file past the kernel; undefined when not, or not yet. */
   direct?(file: OpenFile): Way | undefined;
-  /** Starts a program as a child of `proc`; answers the child. */
-  spawn(proc: Proc, path: string, options: SpawnProgram): Promise<Proc>;
 }
 
 /** The answer to a text call. */

@@ -75,7 +75,7 @@ export class Node {
     this.init = parts.init;
     this.#warden = parts.warden;
     const { kernel } = this;
-    this.programs = new Programs(kernel, this.#warden);
+    kernel.programs = this.programs = new Programs(kernel, this.#warden);
     this.srv = new Srv(new Export(this.init.pgrp, { name: "ns" }), {
       clock: kernel.clock,
       user: (uname, nuname) => userOf(kernel.hostowner, uname, nuname),

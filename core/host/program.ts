@@ -14,7 +14,8 @@ import type { Kernel } from "../kernel.ts";
 import { joinPath } from "../path.ts";
 import type { Proc } from "../proc.ts";
 import type { SpawnProgram } from "../proc_calls.ts";
-import { ProcService } from "../proc_service.ts";
+import { ORDWR } from "../p9/types.ts";
+import { ProcService, type ProgramStarter } from "../proc_service.ts";
 import { CALL_BYTES, CALL_RING_BYTES } from "../proc_wire.ts";
 import { procClient } from "../sched/control.ts";
 import { DEFAULT_HOST_LIMITS } from "./hosted.ts";
@@ -29,7 +30,7 @@ import type { Warden } from "./spawn.ts";
 const MAX_MODULE_BYTES = 8 << 20;
 
 /** Starts programs for the procs of a kernel. */
-export class Programs {
+export class Programs implements ProgramStarter {
   readonly #kernel: Kernel;
   readonly #warden: Warden;
 
@@ -50,6 +51,7 @@ export class Programs {
     const child = parent.spawn({ name, ns, env, fds });
     for (const { to, file } of files) child.fgrp.add(file.hold(), to);
     try {
+      await fillStandardFiles(child);
       await this.#run(child, absolute, [path, ...args], cpu);
       return child;
     } catch (e) {
@@ -96,6 +98,13 @@ export class Programs {
     const lanes = new Lanes(this.#warden, isolate), direct = (file: OpenFile) => lanes.direct(file);
     const service = new ProcService(child, isolate.transport, { clock: this.#kernel.clock, spawn, direct });
     service.run().catch((e) => child.exit(`protocol: ${toErr(e).message}`));
+  }
+}
+
+/** A parent without files 0, 1 and 2, as the first proc, gives its child those of nobody. */
+async function fillStandardFiles(child: Proc): Promise<void> {
+  for (const fd of [0, 1, 2]) {
+    if (!child.fgrp.find(fd)) await child.open("/dev/null", ORDWR).catch(() => {});
   }
 }
 

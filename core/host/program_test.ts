@@ -285,6 +285,29 @@ Deno.test("the shell runs programs by path and by name, with arguments and their
   ]);
 });
 
+Deno.test("a program is started by a line to the ctl of a proc, with files of nobody where that has none", async () => {
+  const text = `import { defineProgram } from "ring9/proc";
+    export default defineProgram(({ args, print, sys }) => {
+      print("to nobody");
+      sys.write(sys.create("/tmp/ran"), args.join() + " " + sys.read(0, new Uint8Array(1)));
+    });`;
+  await node.give({ op: "write", path: "/tmp/byctl.ts", text });
+  const run1 = (line: string) => node.give({ op: "sh", lines: [`echo ${line} > /proc/1/ctl`] });
+  assert.equal(await run1("run /tmp/byctl.ts a b"), "");
+  assert.match(
+    (await run(`
+    for (let i = 0; i < 1000; i++) {
+      try {
+        const buffer = new Uint8Array(100), count = sys.read(sys.open("/tmp/ran"), buffer);
+        if (count > 0) { print(text(buffer.subarray(0, count))); return; }
+      } catch {}
+      sys.sleep(5);
+    }`)).output,
+    /^\/tmp\/byctl.ts,a,b 0$/,
+  );
+  assert.match(await run1("run /tmp/nothing") as string, /nothing: file does not exist/);
+});
+
 Deno.test("a heap that runs full ends that program alone", async () => {
   const { status } = await run(`const a: unknown[] = []; for (;;) a.push(new Array(1000).fill(1.5));`);
   assert.match(status, /heap/);

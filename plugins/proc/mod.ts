@@ -118,6 +118,14 @@ function ctlOf(kernel: Kernel, proc: Proc, may: May): Described {
       help: "gives a core back",
       run: (core, req) => owned(req, () => coresOf(kernel).yield(procClient(proc.pid), core)),
     },
+    "run path words...": {
+      help: "starts a program as its child",
+      run: (path, words, req) =>
+        owned(req, async () => {
+          if (!kernel.programs) throw new Err("EOPNOTSUPP", "this system runs no programs");
+          await kernel.programs.spawn(proc, path, { args: words });
+        }),
+    },
     "name text": { help: "what status calls it", run: (text, req) => owned(req, () => void (proc.name = text)) },
   }, { mode: 0o666, uid: proc.user.name });
 }
