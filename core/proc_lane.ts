@@ -13,7 +13,7 @@ import { type Chan, Req } from "./dev.ts";
 import { Err, toErr } from "./err.ts";
 import type { Fid } from "./p9/fid.ts";
 import { OEXEC, ORDWR, OREAD, OWRITE } from "./p9/types.ts";
-import { CALL_BYTES, FAILED, FLUSH, type Head, OK, READ, textOf, Wire, WRITE } from "./proc_wire.ts";
+import { BATCH, CALL_BYTES, FAILED, FLUSH, type Head, OK, READ, textOf, Wire, WRITE } from "./proc_wire.ts";
 import type { How, Waiter } from "./ring/doorbell.ts";
 import type { LinkEnds } from "./proc_link.ts";
 
@@ -56,7 +56,7 @@ export class LaneServer {
     const { in: input, out, doorbell } = this.#ends;
     try {
       while (!input.ended) {
-        for (let id; (id = this.#wire.next()) >= 0;) this.#begin(id);
+        for (let id, left = BATCH; left > 0 && (id = this.#wire.next()) >= 0; left--) this.#begin(id);
         input.release();
         out.publish();
         await doorbell.wait(input);

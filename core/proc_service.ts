@@ -16,7 +16,20 @@ import { OREAD, OWRITE, type SetTime, type Wstat } from "./p9/types.ts";
 import type { Proc, Sharing } from "./proc.ts";
 import type { SpawnProgram, TextCall } from "./proc_calls.ts";
 import type { LinkEnds } from "./proc_link.ts";
-import { CALL, CALL_BYTES, FAILED, type Head, HERE, NOTICE, OK, READ, textOf, Wire, WRITE } from "./proc_wire.ts";
+import {
+  BATCH,
+  CALL,
+  CALL_BYTES,
+  FAILED,
+  type Head,
+  HERE,
+  NOTICE,
+  OK,
+  READ,
+  textOf,
+  Wire,
+  WRITE,
+} from "./proc_wire.ts";
 
 /** Calls of one program that have not been answered. */
 const MAX_IN_FLIGHT = 256;
@@ -71,7 +84,7 @@ export class ProcService {
   async run(): Promise<void> {
     const { in: input, doorbell } = this.#ends;
     while (this.proc.exitStatus === null) {
-      for (let id; (id = this.#wire.next()) >= 0;) this.#begin(id);
+      for (let id, left = BATCH; left > 0 && (id = this.#wire.next()) >= 0; left--) this.#begin(id);
       input.release();
       if (input.ended) return;
       await doorbell.wait(input);

@@ -16,6 +16,9 @@ export const CALL_BYTES = 64 * 1024;
 /** Bytes of each of the two rings: several of the largest messages. */
 export const CALL_RING_BYTES = 1 << 20;
 
+/** Calls that are begun before others of the isolate have their turn. */
+export const BATCH = 256;
+
 /** Kinds of a call; and the number of a message that is none. */
 export const READ = 1, WRITE = 2, CALL = 3, FLUSH = 4, NOTICE = 0;
 /** Where an offset stands for the place where the file stands. */

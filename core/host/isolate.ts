@@ -1,8 +1,8 @@
 /**
- * One plugin in an isolate of its own, as the kernel holds it.
+ * One plugin in an isolate of its own, or one program (program.ts), as the kernel holds it.
  *
  * Layer: core/host, in the kernel isolate; spawn.ts makes these, warden.ts starts the thread, isolate_main.ts and
- * isolate_run.ts run in it. There are four ways between the two: rings that carry 9P, a port for words of control, a
+ * isolate_run.ts (or program_run.ts) run in it. There are four ways between the two: rings that carry 9P, a port for words of control, a
  * port on which modules are asked for, and a word in shared memory that is the heartbeat.
  *
  * Some deaths give no event (an endless loop, a thread that ends without a word), so a heart that stands still counts
