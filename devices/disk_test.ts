@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Clock } from "../core/clock.ts";
 import { QueueTable } from "../core/queues.ts";
-import { ffi, interop } from "../tests/skip.ts";
+import { ffi, interop, program, root } from "../tests/skip.ts";
 import { BlkFault } from "./blkfault.ts";
 import { BlkFile } from "./blkfile.ts";
 import { BlkRam } from "./blkram.ts";
@@ -120,6 +120,33 @@ interop("BlkFile: a full host says ENOSPC", { needs: [ffi] }, async () => {
   assert.equal(disk.size, 0);
   await disk.close();
 });
+
+interop(
+  "BlkFile: a block device of the host, one owner by O_EXCL",
+  { needs: [ffi, root, program("losetup")] },
+  async () => {
+    await withFile(1 << 20, async (path) => {
+      const run = (...args: string[]) => {
+        const { code, stdout } = new Deno.Command("losetup", { args }).outputSync();
+        assert.equal(code, 0);
+        return new TextDecoder().decode(stdout).trim();
+      };
+      const device = run("--find", "--show", path);
+      try {
+        const disk = new BlkFile(device, { direct: true }), found = mark(0);
+        assert.deepEqual([disk.size, disk.sectorBytes], [1 << 20, 512]);
+        await disk.write(mark(3), 512);
+        await disk.flush();
+        await disk.read(found, 512);
+        assert.deepEqual(found, mark(3));
+        assert.throws(() => new BlkFile(device), { code: "EBUSY" });
+        await disk.close();
+      } finally {
+        run("--detach", device);
+      }
+    });
+  },
+);
 
 Deno.test("BlkRam: zeros until written; discarded pieces are zeros again", () => {
   const disk = new BlkRam(4 << 20), found = mark(9);

@@ -271,6 +271,37 @@ interop("damage: with errors=remount-ro the volume is read only from then on", {
   }
 });
 
+interop(
+  "a disk with requests in flight and a small cache: the same files, a sound volume",
+  { needs: [ffi] },
+  async () => {
+    const dir = await Deno.makeTempDir({ prefix: "ring9-direct-" }), path = join(dir, "usr.img");
+    try {
+      await makeDisk(path, 8 << 20);
+      const t = new Fixture();
+      const { fs, owned } = await t.open("usr", path, ["inflight=8", "cache=300k"]);
+      const text = (i: number) => `file ${i} `.repeat(50 * i);
+      await Promise.all(Array.from({ length: 60 }, (_, i) => t.put("usr", `f${i}`, text(i))));
+      await Promise.all(Array.from({ length: 20 }, async (_, i) => {
+        const fid = await t.walk("usr", `f${3 * i}`);
+        await t.front.remove(fid, req);
+        await t.front.clunk(fid);
+      }));
+      await fs.sync();
+      assert.ok(owned.disk.counters!().flushes > 0);
+      for (let i = 0; i < 60; i++) {
+        if (i % 3 === 0) await assert.rejects(t.walk("usr", `f${i}`), { code: "ENOENT" });
+        else assert.equal(await t.get("usr", `f${i}`), text(i));
+      }
+      assert.deepEqual((await fs.check()).problems, []);
+      await t.volumes.closeAll();
+      assert.deepEqual(t.log, []);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+);
+
 Deno.test("volumes are trees of their own: rename and link between two are EXDEV, qids differ", async () => {
   const t = await inMemory(), { front } = t;
   await t.open("n", "ram!4M");

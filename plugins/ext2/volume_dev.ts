@@ -133,19 +133,23 @@ export class VolumeDev extends Dev<File> {
   open(c: Chan<File>, mode: number, req: Req): MaybePromise<Chan<File>> {
     if (c.mode !== -1) throw new Err("EBADF", "file already open");
     const { place } = c.aux, { inode } = place, who = this.users.whoIs(req.user);
+    const take = () => void this.openers.set(inode, c);
+    /** Whether the file is for one opener; throws what forbids the open. May run more than once. */
     const check = (vol: Volume) => {
       checkOpen(inode, mode, who);
       if (mode & ORCLOSE) this.#checkNamed(place, who);
       if ((mode & 3) === OWRITE || (mode & 3) === ORDWR) this.#checkWritable();
-      if (isExclusive(vol, inode)) this.#takeExclusive(inode, c);
+      if (!isExclusive(vol, inode)) return false;
+      if (this.openers.has(inode)) throw new Err("EAGAIN", "exclusive use file already open");
+      return true;
     };
     const ready = mode & OTRUNC && !(inode.flags & FL_APPEND)
       ? this.fs.setattr(inode.ino, { size: 0 }, (vol) => {
-        check(vol);
+        if (check(vol)) vol.tx.after(take);
         this.#dropSetid(vol, inode, who);
       })
-      : this.fs.look(check);
-    return then(ready, () => this.#opened(c, mode));
+      : this.fs.look((vol) => check(vol) && take());
+    return then<unknown, Chan<File>>(ready, () => this.#opened(c, mode));
   }
 
   read(c: Chan<File>, dst: Uint8Array, offset: number): number | Promise<Uint8Array> {
@@ -502,11 +506,6 @@ export class VolumeDev extends Dev<File> {
   #checkWritable(): void {
     const why = this.fs.whyReadOnly;
     if (why !== null) throw new Err("EROFS", `read only: ${why}`);
-  }
-
-  #takeExclusive(inode: Inode, c: Chan<File>): void {
-    if (this.openers.has(inode)) throw new Err("EAGAIN", "exclusive use file already open");
-    this.openers.set(inode, c);
   }
 
   #dropSetid(vol: Volume, inode: Inode, who: Who): void {
