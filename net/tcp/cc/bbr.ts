@@ -5,7 +5,8 @@
  * RTT of the last ten seconds. Loss alone slows nothing down: single lost segments are repaired at full speed.
  *
  * It is version 1 as Linux has it by default, with these differences:
- * - ECN bounds what is in flight (version 1 ignores it), and so does heavy loss on a local path.
+ * - ECN bounds what is in flight (version 1 ignores it), and so does heavy loss while the RTT is longer than it need be, for then a
+ *   queue overflows. Loss alone says nothing: links lose, too.
  * - PROBE_RTT goes down to half of the product instead of four segments (version 3).
  * - There is no long-term model of policers.
  * - A path of less than a millisecond is not paced, and counts as one millisecond long: there the stalls of sender and
@@ -45,9 +46,14 @@ const MIN_SEGMENTS = 4;
 /** Longest time of aggregation that is allowed for. */
 const MAX_EXTRA_MS = 100;
 
-/** Loss of a round that is heavy; what is left of the bound on what is in flight after it, and after an echo of congestion. */
-const HEAVY_LOSS = 0.02, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
-/** On a local path the bound does not go below this. */
+/**
+ * Loss of a round that is heavy, and by how much the RTT of all of it is longer than the least when a queue is full; a burst of losses
+ * at once; what is left of what is in flight after an overflow, and after an echo of congestion.
+ */
+const HEAVY_LOSS = 0.02, QUEUED_RTT = 1.25, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
+/** How many rounds such a bound holds before it rises. */
+const HOLD_ROUNDS = 3;
+/** On a local path the bound does not go below this, or a millisecond's worth. */
 const LOCAL_FLOOR_BYTES = 65_536;
 
 /** What BBR is doing. */
@@ -103,12 +109,15 @@ export class Bbr implements CongestionControl {
   private conserve = false;
   private conserveUntil = 0;
 
-  /** Bound on what is in flight, by ECN or local loss; it grows by `inflightStep`, which doubles each round. */
+  /** Bound on what is in flight, by ECN or overflow; it holds for some rounds, then grows by a step that doubles each round. */
   private inflightHi = NO_LIMIT;
   private inflightStep = 0;
+  private holdRounds = 0;
   private roundLost = 0;
   private roundAcked = 0;
   private roundInflight = 0;
+  /** Least RTT of the round; 0 before its first sample. */
+  private roundRttMs = 0;
 
   constructor({ mss, now, rttMs = 0, seed, initialSegments = INITIAL_SEGMENTS }: CcOptions) {
     this.mss = mss;
@@ -217,6 +226,7 @@ export class Bbr implements CongestionControl {
     this.roundLost += ack.lostBytes;
     this.roundAcked += ack.ackedBytes;
     this.roundInflight = Math.max(this.roundInflight, ack.priorInflight);
+    if (ack.rttMs >= 0 && (ack.rttMs < this.roundRttMs || this.roundRttMs === 0)) this.roundRttMs = ack.rttMs;
     if (this.conserve && this.conserveUntil < 0) this.conserveUntil = ack.delivered;
     this.roundStart = ack.ackedBytes > 0 && ack.priorDelivered >= this.roundEnd;
     this.bwRoundStart = this.roundStart && ack.now - this.bwRoundMs >= MIN_ROUND_MS && this.mode !== Mode.probeRtt;
@@ -245,21 +255,29 @@ export class Bbr implements CongestionControl {
     this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS;
   }
 
-  /** Once a round: the bound on what is in flight falls with heavy loss on a local path, else it slowly rises until it is none. */
+  /** Once a round: the bound on what is in flight falls when a queue has overflowed, else it slowly rises until it is none. */
   private updateBound(): void {
-    if (this.local && this.fullPipe && this.roundLost > HEAVY_LOSS * this.roundAcked) {
-      this.bound(LOSS_BETA * this.roundInflight, Math.max(this.product(CWND_GAIN), LOCAL_FLOOR_BYTES));
-    } else if (this.inflightHi < NO_LIMIT && this.bwRoundStart) {
+    // A round of nothing but retransmissions has no RTT.
+    const queued = this.roundRttMs === 0 || this.roundRttMs > QUEUED_RTT * this.minRttMs;
+    if (this.fullPipe && queued && this.roundLost > HEAVY_LOSS * this.roundAcked) {
+      const local = Math.max(this.product(CWND_GAIN), Math.min(this.bw * LOCAL_RTT_MS, LOCAL_FLOOR_BYTES));
+      this.bound(LOSS_BETA * this.roundInflight, this.local ? local : this.product(1));
+    } else if (this.inflightHi < NO_LIMIT && this.bwRoundStart && --this.holdRounds < 0) {
       this.inflightHi += this.inflightStep;
       this.inflightStep *= 2;
       if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
     }
-    this.roundLost = this.roundAcked = this.roundInflight = 0;
+    this.roundLost =
+      this.roundAcked =
+      this.roundInflight =
+      this.roundRttMs =
+        0;
   }
 
   private bound(bytes: number, floor: number): void {
     this.inflightHi = Math.min(Math.max(bytes, floor, this.minCwnd), this.inflightHi);
     this.inflightStep = this.mss;
+    this.holdRounds = HOLD_ROUNDS;
   }
 
   private updateMinRtt(ack: AckSample): void {

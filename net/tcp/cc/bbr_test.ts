@@ -63,6 +63,27 @@ Deno.test("two BBR flows share a bottleneck, the late one too", () => {
   }
 });
 
+for (
+  const [count, is, ms, fair, lost] of [
+    [16, { rate: mbit(100), rttMs: 20, queueBytes: 250_000 }, 3000, 0.95, 0.03],
+    [16, { rate: mbit(1000), rttMs: 0.1, queueBytes: 750_000 }, 300, 0.8, 0.1],
+  ] as const
+) {
+  Deno.test(`${count} BBR flows in a queue of one window share it, and lose little: RTT ${is.rttMs} ms`, () => {
+    const sim = new Sim(1), link = new Link(sim, is);
+    const flows = Array.from({ length: count }, (_, i) => new Flow(link, { cc: "bbr" }, 7 * i + 1));
+    sim.run(ms);
+    link.measure();
+    const before = flows.map((flow) => flow.sampler.deliveredBytes);
+    sim.run(2 * ms);
+    const rates = flows.map((flow, i) => (flow.sampler.deliveredBytes - before[i]) / ms);
+    const sum = rates.reduce((a, b) => a + b), squares = rates.reduce((a, b) => a + b * b, 0);
+    assertBetween(sum / is.rate, 0.97, 1.01, "of the rate");
+    assertBetween(sum * sum / count / squares, fair, 1, "Jain's index");
+    assertBetween(link.drops * MSS / (sum * ms), 0, lost, "dropped");
+  });
+}
+
 Deno.test("BBR follows a rate that falls and rises", () => {
   const is: Bottleneck = { rate: mbit(100), rttMs: 20, queueBytes: 500_000 };
   const { sim, link, flow } = alone(5, is, { cc: "bbr" });
