@@ -101,6 +101,8 @@ export class Stack {
       ip.loop.drain(this.#fromLoopback);
       this.#tcp.poll(now);
     }
+    this.udp.poll();
+    this.icmp.poll();
     ip.output.flush();
   }
 
@@ -111,7 +113,7 @@ export class Stack {
   /** When `poll` is to be called at the latest; Infinity: when something comes. */
   pollAt(): number {
     const { ip } = this;
-    if (this.#room || !ip.loop.isEmpty) return ip.outer;
+    if (this.#room || !ip.loop.isEmpty || this.udp.isPending || this.icmp.isPending) return ip.outer;
     return Math.min(ip.pollAt(), this.#tcp.pollAt());
   }
 

@@ -199,6 +199,29 @@ Deno.test("who asks for an address on a second interface does so there, and from
   assert.equal(read(wrong), undefined);
 });
 
+Deno.test("users are told in poll, and may send from there, to groups that they are in too", () => {
+  const { wire, left, right } = pair(), group = ipOf("239.1.2.3"), heard: string[] = [];
+  const talkers = [left, right].map((stack, i) => {
+    const conv = stack.udp.open();
+    conv.announce(5000);
+    conv.join(group);
+    conv.onChange = () => {
+      for (let word = read(conv); word !== undefined; word = read(conv)) {
+        heard.push(`${i}${word}`);
+        if (word.length < 3) {
+          conv.send(text(word + i), 0, word.length + 1, wire.now, { remote: group, remotePort: 5000 });
+        }
+      }
+    };
+    return conv;
+  });
+  talkers[0].send(text("a"), 0, 1, wire.now, { remote: group, remotePort: 5000 });
+  assert.equal(heard.length, 0, "nobody is told before");
+  wire.settle();
+  assert.deepEqual(heard.filter((it) => it.length === 2).sort(), ["0a", "1a"]);
+  assert.equal(heard.length, 2 + 4 + 8);
+});
+
 Deno.test("a group is heard by who joined it, and reported to routers", () => {
   for (const [group, protocol] of [["239.1.2.3", 2], ["ff05::99", 58]] as const) {
     const { wire, left, right } = pair();
@@ -399,6 +422,10 @@ Deno.test("a stack is saved with what it holds, and goes on in another, whose cl
   const { stack: fresh } = Stack.restore(saved, links, options, wire.now);
   wire.replace(right, fresh);
   const [again] = fresh.udp.convs;
+  let told = 0;
+  again.onChange = () => told++;
+  wire.settle();
+  assert.equal(told, 1, "what waited is told of");
   assert.equal(read(again), "before");
   send(client, text("after"), wire.now);
   wire.settle();

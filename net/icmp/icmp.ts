@@ -31,7 +31,7 @@ export class IcmpConv {
   state: "Closed" | "Connected" | "Announced" = "Closed";
   queue = new DatagramQueue(ICMP_QUEUE_BYTES);
   drops = 0;
-  /** Called when there is something to read. */
+  /** Called in `poll` when there is something to read. */
   onChange: () => void = () => {};
   readonly options: SendOptions = { gsoBytes: 0, headerBytes: 0, ecn: 0, ttl: 0, dontFragment: false };
 
@@ -121,6 +121,7 @@ export class IcmpConv {
 export class IcmpConvs implements IcmpSink, Transport {
   readonly layer: IpLayer;
   readonly #convs = new Set<IcmpConv>();
+  #touched = new Set<IcmpConv>();
   readonly #ends: Ends;
 
   constructor(layer: IpLayer) {
@@ -139,6 +140,19 @@ export class IcmpConvs implements IcmpSink, Transport {
     return conv;
   }
 
+  /** Tells users what has happened since the last time. */
+  poll(): void {
+    if (this.#touched.size === 0) return;
+    const touched = this.#touched;
+    this.#touched = new Set();
+    for (const conv of touched) conv.onChange();
+  }
+
+  /** Whether there is somebody to be told. */
+  get isPending(): boolean {
+    return this.#touched.size > 0;
+  }
+
   get convs(): Iterable<IcmpConv> {
     return this.#convs;
   }
@@ -155,6 +169,7 @@ export class IcmpConvs implements IcmpSink, Transport {
 
   release(conv: IcmpConv): void {
     this.#convs.delete(conv);
+    this.#touched.delete(conv);
   }
 
   icmp(v4: boolean, bytes: Uint8Array, ipAt: number, at: number, end: number, arrival: Arrival): boolean {
@@ -185,7 +200,6 @@ export class IcmpConvs implements IcmpSink, Transport {
     if (bytes[at] !== (v4 ? ICMP.echo : ICMPV6.echo)) return false;
     for (const conv of this.#convs) {
       if (conv.v4 !== v4 || conv.id !== id || !sameIp(conv.remote, remote)) continue;
-      conv.onChange();
       return true;
     }
     return false;
@@ -201,6 +215,7 @@ export class IcmpConvs implements IcmpSink, Transport {
       const conv = new IcmpConv(this, state.v4);
       this.#convs.add(conv);
       conv.restore(state);
+      if (conv.queue.count > 0) this.#touched.add(conv);
       return conv;
     });
   }
@@ -212,7 +227,7 @@ export class IcmpConvs implements IcmpSink, Transport {
     ends.remotePort = ends.localPort = get16(bytes, at + 4);
     const wasEmpty = conv.queue.count === 0;
     if (!conv.queue.push(ends, arrival.ttl, arrival.ecn, bytes, ipAt, end)) conv.drops++;
-    else if (wasEmpty) conv.onChange();
+    else if (wasEmpty) this.#touched.add(conv);
   }
 }
 

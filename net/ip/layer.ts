@@ -156,6 +156,7 @@ export class IpLayer implements NeighborHost {
     this.#ifaces[iface.index] = iface;
     this.#byLink.set(iface.link, iface);
     iface.link.onRoom = () => {
+      if (!iface.isFull) return;
       iface.isFull = false;
       this.onRoom();
     };

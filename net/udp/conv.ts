@@ -75,7 +75,7 @@ export class UdpConv {
   /** Datagrams that found the queue full. */
   drops = 0;
   memberships: Membership[] = [];
-  /** Called when there is something to read, or an error. */
+  /** Called in `poll` when there is something to read, or an error. */
   onChange: () => void = () => {};
   readonly #udp: Udp;
   readonly #options: SendOptions = { gsoBytes: 0, headerBytes: 0, ecn: 0, ttl: 0, dontFragment: false };
@@ -205,7 +205,7 @@ export class UdpConv {
       this.drops++;
       return false;
     }
-    if (wasEmpty) this.onChange();
+    if (wasEmpty) this.#udp.touch(this);
     return true;
   }
 
@@ -214,7 +214,7 @@ export class UdpConv {
     const code = CODES[kind];
     if (code === undefined || this.ignoreAdvice || this.state !== "Connected") return;
     this.#error = new Err(code);
-    this.onChange();
+    this.#udp.touch(this);
   }
 
   /** Whether the last datagram went to `remote`: what ICMP says of others is not believed. */
@@ -331,8 +331,9 @@ export class UdpConv {
     set16(buf, to + 4, length);
     buf.set(bytes.subarray(at, end), to + UDP_BYTES);
     this.#udp.counters.OutDatagrams++;
-    if (path.hop.isGroup) this.#udp.echo(path, buf, to, to + length);
+    const echo = path.hop.isGroup && this.#udp.isHeardHere(path) ? buf.slice(to, to + length) : undefined;
     output.end(length, 6, options);
+    if (echo !== undefined) this.#udp.echo(path, echo);
   }
 
   #ifaceFor(group: Ip, on: Ip): Iface {

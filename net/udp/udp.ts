@@ -39,6 +39,7 @@ export class Udp implements Transport {
   readonly #connected = new Map<number, UdpConv[]>();
   readonly #ends: Ends;
   readonly #salt: number;
+  #touched = new Set<UdpConv>();
   #nextId = 1;
   /** What `#addressOf` answered last, and for what. */
   #seen: { version: number; iface: Iface | undefined; v4: boolean; ip: Ip } = {
@@ -109,10 +110,32 @@ export class Udp implements Transport {
     return true;
   }
 
-  /** Gives a datagram that is about to leave for a group to those on this host who are in it too. */
-  echo(path: PathEntry, bytes: Uint8Array, at: number, end: number): void {
+  /** Notes that a conversation's user has something to be told. */
+  touch(conv: UdpConv): void {
+    this.#touched.add(conv);
+  }
+
+  /** Tells users what has happened since the last time. */
+  poll(): void {
+    if (this.#touched.size === 0) return;
+    const touched = this.#touched;
+    this.#touched = new Set();
+    for (const conv of touched) conv.onChange();
+  }
+
+  /** Whether there is somebody to be told. */
+  get isPending(): boolean {
+    return this.#touched.size > 0;
+  }
+
+  /** Whether what is sent by the path is for this host too. */
+  isHeardHere({ hop, remote }: PathEntry): boolean {
+    return hop.isBroadcast || hop.iface.groups.get(remote) !== undefined;
+  }
+
+  /** Gives a datagram that was sent to a group or to all to those on this host. */
+  echo(path: PathEntry, bytes: Uint8Array): void {
     const { iface } = path.hop;
-    if (!path.hop.isBroadcast && iface.groups.get(path.remote) === undefined) return;
     const arrival: IpArrival = {
       src: path.local,
       dst: path.remote,
@@ -125,7 +148,7 @@ export class Udp implements Transport {
       toGroup: true,
       iface,
     };
-    this.input(bytes, at, end, arrival, this.layer.outer);
+    this.input(bytes, 0, bytes.length, arrival, this.layer.outer);
   }
 
   /** Puts a conversation into the tables; false when another one has the same ends. */
@@ -153,6 +176,7 @@ export class Udp implements Transport {
   /** Takes a conversation off the list. */
   forget(conv: UdpConv): void {
     this.#convs.delete(conv);
+    this.#touched.delete(conv);
   }
 
   /** A port that nobody has, chosen at random. */
@@ -179,6 +203,7 @@ export class Udp implements Transport {
       const conv = new UdpConv(this);
       this.#convs.set(conv, state.id);
       conv.restore(state);
+      if (conv.isReadable) this.touch(conv);
       byId.set(state.id, conv);
     }
     this.#nextId = saved.nextId;
