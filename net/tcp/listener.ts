@@ -5,8 +5,7 @@
  * nobody has accepted yet, and a bounded number of half-open ones, which are small; beyond that there are cookies.
  */
 
-import { UNSPECIFIED } from "../addr.ts";
-import type { Ip } from "../addr.ts";
+import { type Ip, isUnspecified } from "../addr.ts";
 import type { Seq } from "../wire/tcp_seq.ts";
 import type { CcName } from "./cc/cc.ts";
 import type { Conn } from "./conn.ts";
@@ -30,6 +29,8 @@ export class Listener {
   /** Calls that wait, the oldest first. */
   readonly queue: Conn[] = [];
   readonly backlog: number;
+  /** Whether calls to all addresses are its. */
+  readonly any: boolean;
   readonly congestion: CcName | undefined;
   /** Half-open connections that are its. */
   halfOpen = 0;
@@ -46,12 +47,9 @@ export class Listener {
     options: ListenOptions,
     readonly remove: (it: Listener) => void,
   ) {
+    this.any = isUnspecified(local);
     this.backlog = Math.max(options.backlog ?? BACKLOG, 1);
     this.congestion = options.congestion;
-  }
-
-  get any(): boolean {
-    return this.local === UNSPECIFIED || this.local.every((byte) => byte === 0);
   }
 
   /** The oldest call; undefined when none waits. */

@@ -17,6 +17,9 @@ import type { SendRecord } from "./cc/cc.ts";
 /** States of a record. */
 export const IN_FLIGHT = 0, LOST = 1, SACKED = 2;
 
+/** Places for records that a connection keeps when few are in use. */
+const KEPT_RECORDS = 64;
+
 /** One transmission. */
 export class SentRecord implements SendRecord {
   seq: Seq = 0;
@@ -96,9 +99,10 @@ export class Scoreboard {
   lostBytes = 0;
   sackedBytes = 0;
   readonly #pool: RecordPool;
-  /** By sequence number; those before `#head` are gone. */
+  /** By sequence number, from `#head` to before `#end`: an array that is emptied would lose its memory each time. */
   readonly #records: SentRecord[] = [];
   #head = 0;
+  #end = 0;
   readonly #byTime = new List();
   readonly #lost = new List();
 
@@ -107,17 +111,17 @@ export class Scoreboard {
   }
 
   get count(): number {
-    return this.#records.length - this.#head;
+    return this.#end - this.#head;
   }
 
   /** What has the lowest sequence number. */
   get first(): SentRecord | undefined {
-    return this.#records[this.#head];
+    return this.count === 0 ? undefined : this.#records[this.#head];
   }
 
   /** What has the highest. */
   get last(): SentRecord | undefined {
-    return this.count === 0 ? undefined : this.#records[this.#records.length - 1];
+    return this.count === 0 ? undefined : this.#records[this.#end - 1];
   }
 
   /** Of those in flight, what was sent first; the next are behind it by `after`. */
@@ -132,7 +136,7 @@ export class Scoreboard {
 
   /** The records by sequence number. */
   *[Symbol.iterator](): Generator<SentRecord> {
-    for (let i = this.#head; i < this.#records.length; i++) yield this.#records[i];
+    for (let i = this.#head; i < this.#end; i++) yield this.#records[i];
   }
 
   /** Something new is sent, behind all that was before. */
@@ -144,7 +148,7 @@ export class Scoreboard {
     record.fin = fin;
     record.state = IN_FLIGHT;
     record.resends = 0;
-    this.#records.push(record);
+    this.#records[this.#end++] = record;
     this.#byTime.insert(record, this.#byTime.last);
     this.inFlight += record.bytes;
     return record;
@@ -171,7 +175,7 @@ export class Scoreboard {
 
   /** Everything that was not selectively acknowledged is thought lost; with `sacked`, that too: the peer has thrown it away. */
   markAllLost(sacked: boolean): void {
-    for (let i = this.#head; i < this.#records.length; i++) {
+    for (let i = this.#head; i < this.#end; i++) {
       const record = this.#records[i];
       if (record.state === IN_FLIGHT || sacked && record.state === SACKED) this.markLost(record);
     }
@@ -195,7 +199,7 @@ export class Scoreboard {
 
   /** Everything before `ack` has arrived. */
   ackTo(ack: Seq, to: Deliveries): void {
-    while (this.#head < this.#records.length) {
+    while (this.#head < this.#end) {
       const record = this.#records[this.#head];
       const acked = Math.min(seqDiff(ack, record.seq), record.bytes);
       if (acked <= 0) break;
@@ -209,21 +213,22 @@ export class Scoreboard {
       this.#pool.put(record);
       this.#head++;
     }
-    if (this.#head > 64 && this.#head * 2 > this.#records.length || this.#head === this.#records.length) {
+    if (this.#head === this.#end || this.#head > 64 && this.#head * 2 > this.#end) {
       this.#compact();
     }
   }
 
   #compact(): void {
-    const records = this.#records, count = records.length - this.#head;
+    const records = this.#records, { count } = this;
     for (let i = 0; i < count; i++) records[i] = records[i + this.#head];
-    records.length = count;
     this.#head = 0;
+    this.#end = count;
+    if (records.length > KEPT_RECORDS && count < KEPT_RECORDS / 2) records.length = KEPT_RECORDS;
   }
 
   /** The peer has [left, right). */
   sack(left: Seq, right: Seq, to: Deliveries): void {
-    for (let i = this.#find(left); i < this.#records.length; i++) {
+    for (let i = this.#find(left); i < this.#end; i++) {
       const record = this.#records[i];
       if (seqLe(right, record.seq)) break;
       if (record.state === SACKED) continue;
@@ -249,7 +254,7 @@ export class Scoreboard {
 
   /** The first that ends behind `seq`. */
   #find(seq: Seq): number {
-    let low = this.#head, high = this.#records.length;
+    let low = this.#head, high = this.#end;
     while (low < high) {
       const middle = low + high >>> 1;
       if (seqLe(this.#records[middle].end, seq)) low = middle + 1;
@@ -276,8 +281,7 @@ export class Scoreboard {
     front.fin = false;
     this.#listOf(front)?.insert(back, front);
     const records = this.#records;
-    records.push(back);
-    for (let i = records.length - 1; i > index + 1; i--) records[i] = records[i - 1];
+    for (let i = this.#end++; i > index + 1; i--) records[i] = records[i - 1];
     records[index + 1] = back;
   }
 
@@ -303,8 +307,8 @@ export class Scoreboard {
 
   /** Forgets everything. */
   clear(): void {
-    for (let i = this.#head; i < this.#records.length; i++) this.#pool.put(this.#records[i]);
-    this.#records.length = this.#head = 0;
+    for (let i = this.#head; i < this.#end; i++) this.#pool.put(this.#records[i]);
+    this.#records.length = this.#head = this.#end = 0;
     this.inFlight = this.lostBytes = this.sackedBytes = 0;
     this.#byTime.first =
       this.#byTime.last =
@@ -316,7 +320,7 @@ export class Scoreboard {
   /** Records as they were saved, by sequence number. */
   restore(records: readonly SentRecord[]): void {
     for (const record of records) {
-      this.#records.push(record);
+      this.#records[this.#end++] = record;
       this.#count(record.state, record.bytes);
       if (record.state === LOST) this.#lost.insert(record, this.#lost.last);
       if (record.state === IN_FLIGHT) this.#byTime.insert(record, this.#placeByTime(record));

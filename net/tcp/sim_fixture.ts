@@ -57,6 +57,8 @@ export interface HostOptions {
   /** Whether super-segments arrive as they were sent, as between two guests of one machine. */
   merged?: boolean;
   env?: Partial<TcpEnv>;
+  /** Its address, if not 10.0.0.1 or 10.0.0.2. */
+  addr?: string;
 }
 
 /** IP for one host. */
@@ -232,8 +234,8 @@ export class World {
     const [ab, ba] = Array.isArray(wire) ? wire : [wire, wire];
     // Time begins anywhere, and not at whole milliseconds.
     this.now = new Random(seed + 7).below(1 << 30) + 0.25;
-    this.a = new Host("10.0.0.1", seed + 1, a, (packet) => this.ab.put(packet), this.now);
-    this.b = new Host("10.0.0.2", seed + 2, b, (packet) => this.ba.put(packet), this.now);
+    this.a = new Host(a.addr ?? "10.0.0.1", seed + 1, a, (packet) => this.ab.put(packet), this.now);
+    this.b = new Host(b.addr ?? "10.0.0.2", seed + 2, b, (packet) => this.ba.put(packet), this.now);
     this.ab = new Wire(ab, seed + 3, this, (packet) => this.b.receive(packet, this.now));
     this.ba = new Wire(ba, seed + 4, this, (packet) => this.a.receive(packet, this.now));
   }

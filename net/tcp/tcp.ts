@@ -79,7 +79,9 @@ export class Tcp implements Layer, Transport {
   readonly #clock: number;
   readonly #segment = new Segment();
   readonly #word = new Uint8Array(4);
-  #touched: Conn[] = [];
+  /** Connections that are touched: the first `#touchedCount`. */
+  readonly #touched: Conn[] = [];
+  #touchedCount = 0;
   #called: Listener[] = [];
   readonly #starved = new Set<Conn>();
   /** The link was full: who is touched waits for it. */
@@ -263,10 +265,9 @@ export class Tcp implements Layer, Transport {
   }
 
   #tell(): void {
-    for (let i = 0; i < this.#called.length; i++) this.#called[i].onCall(this.#called[i]);
-    this.#called.length = 0;
+    if (this.#called.length > 0) { for (const listener of this.#called.splice(0)) listener.onCall(listener); }
     // Users' calls may touch more connections.
-    for (let i = 0; i < this.#touched.length; i++) {
+    for (let i = 0; i < this.#touchedCount; i++) {
       const conn = this.#touched[i], { events } = conn;
       if (events === 0) continue;
       conn.events = 0;
@@ -277,14 +278,15 @@ export class Tcp implements Layer, Transport {
   #send(): void {
     const touched = this.#touched;
     let kept = 0;
-    for (let i = 0; i < touched.length; i++) {
+    for (let i = 0; i < this.#touchedCount; i++) {
       const conn = touched[i];
       const result = this.#full ? FULL : this.#output(conn);
       if (result === FULL) this.#full = true;
       if (result === MORE || result === FULL || conn.events !== 0) touched[kept++] = conn;
       else conn.touched = false;
     }
-    touched.length = kept;
+    this.#touchedCount = kept;
+    if (touched.length > 1024 && kept < 64) touched.length = 64;
   }
 
   #output(conn: Conn): number {
@@ -295,16 +297,19 @@ export class Tcp implements Layer, Transport {
   /** When `poll` is to be called next, at the latest; Infinity: when something comes. Call it after `poll`. */
   pollAt(): number {
     if (this.#called.length > 0) return this.now - this.#clock;
-    if (this.#touched.length > 0 && (!this.#full || this.#touched.some((conn) => conn.events !== 0))) {
-      return this.now - this.#clock;
-    }
+    if (this.#touchedCount > 0 && (!this.#full || this.#eventsWait())) return this.now - this.#clock;
     return Math.min(this.timers.nextAt, this.timeWaits.nextAt) - this.#clock;
+  }
+
+  #eventsWait(): boolean {
+    for (let i = 0; i < this.#touchedCount; i++) if (this.#touched[i].events !== 0) return true;
+    return false;
   }
 
   touch(conn: Conn): void {
     if (conn.touched) return;
     conn.touched = true;
-    this.#touched.push(conn);
+    this.#touched[this.#touchedCount++] = conn;
   }
 
   starved(conn: Conn): void {
