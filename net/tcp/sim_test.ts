@@ -197,8 +197,8 @@ function throughput(wire: WireOptions, total: number, congestion: "bbr" | "cubic
 
 const GIGABIT = { rate: 125_000, delayMs: 5, queueBytes: 1_000_000 };
 
-Deno.test("1 Gbit/s, 10 ms: BBR takes at least 500 Mbit/s with 1 % loss, 450 with 2 % reorder, 800 with neither", () => {
+Deno.test("1 Gbit/s, 10 ms: BBR takes at least 500 Mbit/s with 1 % loss, 450 with 2 % reorder, 700 with neither, from the first SYN on", () => {
   assert.ok(throughput({ ...GIGABIT, loss: 10 }, 50e6, "bbr") >= 500);
   assert.ok(throughput({ ...GIGABIT, reorder: 20, reorderMs: 2 }, 25e6, "bbr") >= 450);
-  assert.ok(throughput(GIGABIT, 40e6, "bbr") >= 800);
+  assert.ok(throughput(GIGABIT, 40e6, "bbr") >= 700);
 });
