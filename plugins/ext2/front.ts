@@ -166,16 +166,17 @@ export class Front extends Dev<Behind> {
 
   /**
    * Hands all volumes over: every change is on the disks, which are let go. Answers the state, and the fids' numbers in it;
-   * those of control files have none. From now on this instance answers ESTALE.
+   * those of control files have none. From now on this instance answers ESTALE. When a disk fails, it throws and lets none go.
    */
   async save(): Promise<{ state: PluginState; ids: Map<Chan, number> }> {
     const state: PluginState = { version: PLUGIN_STATE_VERSION, volumes: [] }, numbers = new Map<Chan, number>();
-    for (const volume of this.#volumes.list()) {
+    const volumes = this.#volumes.list();
+    for (const volume of volumes) {
       const firstId = numbers.size, saved = await save(volume.dev);
       savedChans(volume.dev).forEach((chan, i) => numbers.set(chan, firstId + i));
       state.volumes.push({ source: volume.source, firstId, state: saved });
-      await this.#volumes.handOver(volume);
     }
+    for (const volume of volumes) await this.#volumes.handOver(volume);
     const known = [...this.#chans].filter((c) => numbers.has(c.aux.chan));
     return { state, ids: new Map(known.map((c) => [c, numbers.get(c.aux.chan)!])) };
   }
