@@ -3,7 +3,7 @@
  *
  * Layer: devices; plugins/sd and plugins/ext2 own one. Two ways, by option:
  * - at once (the default): each request is one system call, made in place. Through the host's page cache a read or write
- *   of 4 KiB takes about a microsecond, which no queue can beat.
+ *   of 4 KiB takes about a microsecond, which no queue can beat. A flush alone is left to another thread, for it waits.
  * - in flight: requests are made by the runtime's threads, at most `inFlight` at a time, the others wait in line. For disks
  *   whose answers take their time (`direct`), so that the isolate serves others meanwhile.
  *
@@ -76,6 +76,7 @@ export class BlkFile implements Disk {
   readonly #fd: number;
   readonly #limit: number;
   readonly #flying = new Set<Flight>();
+  readonly #flushing = new Set<Promise<void>>();
   /** Aligned memory, for O_DIRECT: what is free. */
   readonly #staging: Uint8Array<ArrayBuffer>[] | null;
   #tail: Promise<void> = Promise.resolve();
@@ -142,11 +143,10 @@ export class BlkFile implements Disk {
     if (this.#closed) throw new Err("EIO", `${this.path} was closed`);
     this.#counts.flushes++;
     if (this.readOnly) return;
-    if (this.#limit > 0) return this.#flushLater();
-    while (this.#c.fdatasync(this.#fd) < 0) {
-      const error = lastError(this.path);
-      if (error.code !== "EINTR") throw this.#failed(error);
-    }
+    const done = this.#flushLater(), over = () => void this.#flushing.delete(done);
+    this.#flushing.add(done);
+    done.then(over, over);
+    return done;
   }
 
   /** Gives the room back to the host's file system, which reads as zeros then; does nothing where it can not. */
@@ -160,7 +160,9 @@ export class BlkFile implements Disk {
   }
 
   async #landed(): Promise<void> {
-    while (this.#flying.size > 0) await Promise.allSettled([...this.#flying].map((flight) => flight.done));
+    while (this.#flying.size + this.#flushing.size > 0) {
+      await Promise.allSettled([...this.#flushing, ...[...this.#flying].map((flight) => flight.done)]);
+    }
     this.#c.close(this.#fd);
   }
 
@@ -168,7 +170,7 @@ export class BlkFile implements Disk {
   close(): MaybePromise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#flying.size > 0) return this.#landed();
+    if (this.#flying.size + this.#flushing.size > 0) return this.#landed();
     this.#c.close(this.#fd);
   }
 
@@ -247,8 +249,10 @@ export class BlkFile implements Disk {
   }
 
   async #flushLater(): Promise<void> {
-    await this.#tail;
-    await Promise.allSettled([...this.#flying].filter((f) => f.isWrite).map((f) => f.done));
+    if (this.#limit > 0) {
+      await this.#tail;
+      await Promise.allSettled([...this.#flying].filter((f) => f.isWrite).map((f) => f.done));
+    }
     if (await this.#c.syncLater(this.#fd) < 0) throw this.#failed(new Err("EIO", `${this.path}: cannot flush`));
   }
 

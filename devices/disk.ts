@@ -17,7 +17,7 @@ export interface Disk {
   /** What offsets and lengths are multiples of, bytes. */
   readonly sectorBytes: number;
   readonly readOnly: boolean;
-  /** True where every call answers at once and a read costs a copy: file data needs no second cache. */
+  /** True where reads and writes answer at once and cost a copy: file data needs no second cache. */
   readonly cached: boolean;
   /** Fills `dst` from `offset`. EIO. */
   read(dst: Uint8Array, offset: number): MaybePromise<void>;

@@ -43,6 +43,13 @@ export type Guard = (vol: Volume) => void;
 /** `write` at this offset is at the file's end. */
 export const AT_END = -1;
 
+/** Where a write goes, and for whom. */
+interface WriteHow {
+  offset: number;
+  uid: number;
+  guard?: Guard;
+}
+
 /** What statfs tells. */
 export interface Usage {
   blockSize: number;
@@ -294,27 +301,34 @@ export class Ext2 {
 
   /**
    * Writes `src` at `offset` (or AT_END) as `uid` (who, if not root, gets no reserved blocks): how many bytes went in.
+   * `src` is the caller's again when the call returns.
    */
   write(ino: number, src: Uint8Array, offset: number, uid = 0, guard?: Guard): MaybePromise<number> {
-    if (src.length <= WRITE_STEP_BYTES) return this.#writeStep(ino, src, { offset, uid, guard });
+    const from = { bytes: src };
+    const done = this.#writeFrom(ino, from, { offset, uid, guard });
+    if (done instanceof Promise) from.bytes = src.slice();
+    return done;
+  }
+
+  #writeFrom(ino: number, from: { bytes: Uint8Array }, how: WriteHow): MaybePromise<number> {
+    const { length } = from.bytes, { offset } = how;
+    if (length <= WRITE_STEP_BYTES) return this.#writeStep(ino, () => from.bytes, how);
     const step = (done: number): MaybePromise<number> => {
-      const part = src.subarray(done, done + WRITE_STEP_BYTES), at = offset === AT_END ? AT_END : offset + done;
-      return chain(this.#writeStep(ino, part, { offset: at, uid, guard }), (count) => {
+      const end = Math.min(done + WRITE_STEP_BYTES, length), at = offset === AT_END ? AT_END : offset + done;
+      const wrote = this.#writeStep(ino, () => from.bytes.subarray(done, end), { ...how, offset: at });
+      return chain(wrote, (count) => {
+        const isShort = count < end - done;
         done += count;
-        return count < part.length || done >= src.length ? done : step(done);
+        return isShort || done >= length ? done : step(done);
       });
     };
     return step(0);
   }
 
-  #writeStep(
-    ino: number,
-    src: Uint8Array,
-    how: { offset: number; uid: number; guard?: Guard },
-  ): MaybePromise<number> {
+  #writeStep(ino: number, bytes: () => Uint8Array, how: WriteHow): MaybePromise<number> {
     const vol = this.#vol;
     return this.#change(how.uid, () => {
-      const inode = vol.inode(ino);
+      const inode = vol.inode(ino), src = bytes();
       if (inode.isDir) throw new Err("EISDIR");
       if (!inode.isFile) throw new Err("EINVAL");
       const offset = how.offset === AT_END ? inode.size : how.offset;

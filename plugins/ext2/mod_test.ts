@@ -23,7 +23,6 @@ async function volumeOn(disk: Disk, options: { atime?: AtimePolicy } = {}) {
     clock,
     hostowner: "glenda",
     number: 0,
-    immediate: disk.cached,
     atime: options.atime ?? "relatime",
     users: "",
     changed() {},

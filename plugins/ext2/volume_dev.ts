@@ -66,8 +66,6 @@ export interface VolumeDevOptions {
   hostowner: string;
   /** Which volume of the plugin it is, from 0: goes into its qids. */
   number: number;
-  /** True when the disk answers at once. */
-  immediate: boolean;
   atime: AtimePolicy;
   /** `NAME=NUMBER` words. */
   users: string;
@@ -168,10 +166,10 @@ export class VolumeDev extends Dev<File> {
     const how = c.mode & 3;
     if (c.mode === -1 || (how !== OWRITE && how !== ORDWR)) throw new Err("EBADF", "file not open for writing");
     if (data.length === 0) return 0;
-    const { inode } = c.aux.place, who = this.users.whoIs(req.user), { immediate } = this.options;
+    const { inode } = c.aux.place, who = this.users.whoIs(req.user);
     const at = inode.flags & FL_APPEND ? AT_END : offset;
     const guard = losesSetid(inode, who) ? (vol: Volume) => this.#dropSetid(vol, inode, who) : undefined;
-    return this.done(this.fs.write(inode.ino, immediate ? data : data.slice(), at, who.uid, guard));
+    return this.done(this.fs.write(inode.ino, data, at, who.uid, guard));
   }
 
   override readdir(c: Chan<File>, cookie: U64, space: number, stats: boolean): MaybePromise<Dirent[]> {

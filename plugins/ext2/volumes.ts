@@ -164,7 +164,6 @@ export class Volumes {
         clock,
         hostowner: this.#options.hostowner,
         number,
-        immediate: owned.disk.cached,
         atime: source.atime ?? this.#options.atime,
         users: this.#options.users,
         changed: () => made.volume && this.#changed(made.volume),

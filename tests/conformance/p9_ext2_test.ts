@@ -40,7 +40,6 @@ for (const [name, wrap] of [["at once", (disk: Disk) => disk], ["later", later]]
       clock: hostClock,
       hostowner: "glenda",
       number: 0,
-      immediate: disk.cached,
       atime: "relatime",
       users: "",
       changed() {},
