@@ -86,6 +86,10 @@ export class Conn extends Entry implements Timed {
   tsOffset = 0;
   /** Hop limit; 0: IP's. */
   ttl = 0;
+  /** DSCP in the upper six bits, as in IP's header. */
+  tos = 0;
+  /** Whether it was ever established. */
+  wasConnected = false;
   keepalive: Keepalive | undefined = undefined;
   /** Its user's own number, which is saved with it. */
   tag = -1;
@@ -154,7 +158,7 @@ export class Conn extends Entry implements Timed {
   get readiness(): Readiness {
     const over = this.state === CLOSED, up = this.connected;
     return {
-      readable: up && (this.available > 0 || this.eof) || over && this.available > 0,
+      readable: up && (this.available > 0 || this.eof) || over && (this.available > 0 || this.wasConnected),
       writable: up && this.room > 0 || over,
       hangup: this.rcv.eof || over,
       error: this.error !== undefined,
@@ -163,7 +167,7 @@ export class Conn extends Entry implements Timed {
 
   /**
    * Queues bytes [at, end) to be sent, as many as there is room for, and answers how many. Before the connection is
-   * established they wait. When less were taken, EVENT.writable tells when to try again.
+   * established they wait. When less were taken, or no room is left, EVENT.writable tells when there is some.
    *
    * @throws Err EPIPE after `close` or `shutdown("wr")`, or why the connection ended.
    */
@@ -178,6 +182,7 @@ export class Conn extends Entry implements Timed {
       this.layer.starved(this);
       return 0;
     }
+    if (snd.ring.length >= snd.limit) snd.full = true;
     this.layer.touch(this);
     return count;
   }
@@ -270,6 +275,14 @@ export class Conn extends Entry implements Timed {
     this.arm();
   }
 
+  /** Fixes what the send queue (or the receive queue) holds, which else follows the connection. */
+  setBuffer(which: "send" | "receive", bytes: number): void {
+    const queue = which === "send" ? this.snd : this.rcv;
+    queue.limit = bytes;
+    queue.tunes = false;
+    this.layer.touch(this);
+  }
+
   /** Changes the algorithm of congestion control in mid-flight. */
   setCongestion(name: CcName): void {
     const { snd, layer } = this;
@@ -290,6 +303,7 @@ export class Conn extends Entry implements Timed {
   /** The handshake is done. */
   establish(): void {
     this.state = this.snd.finQueued ? FIN_WAIT_1 : ESTABLISHED;
+    this.wasConnected = true;
     this.layer.counters.CurrEstab++;
     this.rcv.tuneAt = this.layer.now;
     if (this.keepalive) this.setKeepalive(this.keepalive);

@@ -128,6 +128,16 @@ Deno.test("a writer is cut short when the queue is full, and told when there is 
   assert.ok(conn.room > 0);
 });
 
+Deno.test("a writer that has filled the queue to the last byte is told when there is room", () => {
+  const script = new Script({ env: { limits: { sendBytes: 8760 } } }), conn = script.establish(), told: number[] = [];
+  conn.onEvents = (_, events) => told.push(events);
+  conn.write(bytes(conn.room));
+  script.poll();
+  told.length = 0;
+  script.send(". 1:1(0) ack 8761");
+  assert.deepEqual(told, [EVENT.writable]);
+});
+
 Deno.test("a writer that found no memory is told when others have given theirs back", () => {
   const script = new Script({ env: { limits: { poolBytes: 16_384 } } }), conn = script.establish(), told: number[] = [];
   conn.onEvents = (_, events) => told.push(events);
