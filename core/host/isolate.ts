@@ -9,7 +9,7 @@
  * as one.
  */
 
-import { type Budget, DEFAULT_BUDGET, type Doorbell } from "../ring/doorbell.ts";
+import { type Budget, DEFAULT_BUDGET, type Doorbell, isParked } from "../ring/doorbell.ts";
 import type { RingMatrix } from "../ring/matrix.ts";
 import { type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
 import type { Clock } from "../clock.ts";
@@ -190,6 +190,12 @@ export class Isolate implements Hosted {
     const kib = (word: number) => this.#beat[word] * 1024;
     const heap = { heap_used: kib(HEAP_USED), heap_total: kib(HEAP_TOTAL), heap_buffers: kib(HEAP_BUFFERS) };
     return { ...heap, spun: this.#beat[SPINS] + this.#beat[TURNED], parked: this.#beat[PARKS] };
+  }
+
+  /** True while it sleeps, waiting for its rings. */
+  get parked(): boolean {
+    const bell = this.#host.rings.find(this.row)?.bell;
+    return bell !== undefined && isParked(bell);
   }
 
   /** Sets how long it looks at its rings before it sleeps. */

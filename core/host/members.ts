@@ -39,7 +39,8 @@ function isolateMember(isolate: Isolate): Member {
     spin: (looks) => isolate.spin(looks),
     queue() {
       const { producer, consumer } = readRing(isolate.transport.out.ref);
-      return { written: producer.bytes, taken: consumer.bytes };
+      const answered = readRing(isolate.transport.in.ref).producer.bytes;
+      return { written: producer.bytes, taken: consumer.bytes, answered, awake: !isolate.parked };
     },
     watchdog: (ms, hang, told) => isolate.watchdog(ms, hang, told),
     counters: () => ({ ...isolate.counters(), beats: isolate.beats(), hangs: isolate.hangs }),

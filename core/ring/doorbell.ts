@@ -108,6 +108,11 @@ export function ringWords(words: Int32Array): boolean {
   return true;
 }
 
+/** Whether who owns a bell sleeps on it. */
+export function isParked(ref: BellRef): boolean {
+  return Atomics.load(new Int32Array(ref.buffer, ref.offset, 1), 0) === PARKED;
+}
+
 /** Rings a bell that is given by its reference: for the slow path (close, revoke). */
 export function ringBell(ref: BellRef): boolean {
   return ringWords(bellWords(ref));

@@ -15,12 +15,14 @@ import { ALLOCATORS } from "./allocator.ts";
 import type { Ask } from "./client.ts";
 import { type ClientRow, CoreTable } from "./cores.ts";
 import { formatCpus } from "./cpulist.ts";
-import { Histogram, QueueProbe } from "./qdelay.ts";
+import { Histogram, QueueProbe, type QueueView } from "./qdelay.ts";
 import { type CoreSettings, DEFAULT_SETTINGS } from "./settings.ts";
 import type { Topology } from "./topology.ts";
 
 /** The shortest and longest time between two looks at the queues. */
 const MIN_TICK_MS = 1, MAX_TICK_MS = 50;
+/** When nothing was asked of those who are looked at for so long, looks come as seldom as this. */
+const QUIET_MS = 500, QUIET_TICK_MS = 200;
 /** Who has not asked for it for so long, and has used so little of it, gives a core back. */
 const IDLE_MS = 1000, IDLE_SHARE = 0.1;
 /** Events that are kept for who comes late. */
@@ -41,8 +43,8 @@ export interface Member {
   moved(cpu: number): void;
   /** Sets its spin budget; undefined: as its limits say. */
   spin(looks: number | undefined): void;
-  /** Bytes of requests that were written to it and that it has taken; undefined when it has no queue to look at. */
-  queue(): { written: number; taken: number } | undefined;
+  /** Its requests; undefined when it has no queue to look at. */
+  queue(): QueueView | undefined;
   /** So many milliseconds without a heartbeat are too many: then `told` is called, and it is killed or left alone. */
   watchdog(ms: number, hang: "kill" | "report", told: (why: string) => void): void;
   /** Its counters, by name. */
@@ -152,6 +154,9 @@ export class CoreControl {
   #touched = false;
   #problems = "";
   #cancelTick: (() => void) | undefined;
+  /** When a request was last seen, and how many bytes of them there had been. */
+  #livelyMs = -Infinity;
+  #asked = 0;
 
   constructor({ clock, topology, host, hostCores, log, keep, shared = () => {} }: CoreControlOptions) {
     this.host = host;
@@ -183,6 +188,7 @@ export class CoreControl {
     member.watchdog(watchdog, hang, (why) => this.event(`${name}: ${why}`));
     if (spinning !== undefined) member.spin(spinning);
     this.#place();
+    this.#livelyMs = this.#clock.monotonic();
     this.#arm();
   }
 
@@ -354,11 +360,23 @@ export class CoreControl {
     this.#cancelTick?.();
     this.#cancelTick = undefined;
     if (watched.length === 0) return;
-    const least = Math.min(...watched.map((c) => this.#settings(c).qdelay)) / 2000;
-    this.#cancelTick = this.#clock.after(Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, least)), () => {
+    this.#cancelTick = this.#clock.after(this.#tickMs(watched), () => {
       for (const client of watched) this.#look(client);
       this.#arm();
     });
+  }
+
+  #tickMs(watched: Client[]): number {
+    const now = this.#clock.monotonic();
+    const asked = watched.flatMap(({ members }) => [...members.keys()]).reduce(
+      (n, m) => n + (m.queue()?.written ?? 0),
+      0,
+    );
+    if (asked !== this.#asked) this.#livelyMs = now;
+    this.#asked = asked;
+    if (now - this.#livelyMs > QUIET_MS) return QUIET_TICK_MS;
+    const least = Math.min(...watched.map((c) => this.#settings(c).qdelay)) / 2000;
+    return Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, least));
   }
 
   #look(client: Client): void {
@@ -366,7 +384,7 @@ export class CoreControl {
     client.delayMs = 0;
     for (const [member, probe] of client.members) {
       const queue = member.queue();
-      if (queue) client.delayMs = Math.max(client.delayMs, probe.look(queue.written, queue.taken, now));
+      if (queue) client.delayMs = Math.max(client.delayMs, probe.look(queue, now));
     }
     client.delays.observe(client.delayMs / 1000);
     const { qdelay, want } = this.#settings(client);

@@ -62,7 +62,7 @@ class Runner implements Member {
   tids = () => [this.tid];
   moved = (cpu: number) => void (this.cpu = cpu);
   spin = (looks: number | undefined) => void (this.looks = looks);
-  queue = () => ({ written: this.written, taken: this.taken });
+  queue = () => ({ written: this.written, taken: this.taken, answered: 0, awake: false });
   watchdog = (ms: number, hang: string) => void (this.dog = `${hang} ${ms}`);
   counters = () => ({});
   kill = async () => void (this.killed = true);
@@ -160,9 +160,9 @@ Deno.test("a request that waits longer than qdelay brings a core; unused, it is 
   assert.ok(control.events.some((e) => /a request has waited .* ms: gets core 1/.test(e)), control.events.join("\n"));
   a.taken = 100;
   rig.cpuMs = 900;
-  clock.advance(1100);
+  clock.advance(1500);
   assert.equal(rig.where("a"), "1 alone", "it was used");
-  clock.advance(1100);
+  clock.advance(1500);
   assert.equal(rig.where("a"), "0-1", "it was not");
   assert.ok(control.client("a").delays.count > 10);
 });
@@ -209,12 +209,26 @@ Deno.test("settings are read as text, and refused with what would do", () => {
 
 Deno.test("a queue's delay is the time since what was there has not been taken", () => {
   const probe = new QueueProbe();
-  assert.equal(probe.look(0, 0, 0), 0);
-  assert.equal(probe.look(10, 0, 5), 0, "came since the last look");
-  assert.equal(probe.look(30, 5, 8), 3, "the first ten are not all taken");
-  assert.equal(probe.look(40, 12, 9), 0, "they are now");
-  assert.equal(probe.look(40, 40, 20), 0);
+  const look = (written: number, taken: number, nowMs: number) =>
+    probe.look({ written, taken, answered: 0, awake: false }, nowMs);
+  assert.equal(look(0, 0, 0), 0);
+  assert.equal(look(10, 0, 5), 0, "came since the last look");
+  assert.equal(look(30, 5, 8), 3, "the first ten are not all taken");
+  assert.equal(look(40, 12, 9), 0, "they are now");
+  assert.equal(look(40, 40, 20), 0);
   const histogram = new Histogram([1, 2]);
   for (const value of [0.5, 1, 1.5, 3]) histogram.observe(value);
   assert.deepEqual([histogram.counts, histogram.sum], [[2, 1, 1], 6]);
+});
+
+Deno.test("what was taken in a batch waits too, until something is answered or its server rests", () => {
+  const probe = new QueueProbe();
+  const look = (taken: number, answered: number, awake: boolean, nowMs: number) =>
+    probe.look({ written: taken, taken, answered, awake }, nowMs);
+  assert.equal(look(0, 0, false, 0), 0);
+  assert.equal(look(40, 0, true, 5), 0);
+  assert.equal(look(40, 0, true, 12), 7);
+  assert.equal(look(40, 0, false, 13), 0, "it rests: a read that blocks is no wait for a core");
+  assert.equal(look(40, 9, true, 14), 0, "answered");
+  assert.equal(look(40, 9, true, 30), 0);
 });

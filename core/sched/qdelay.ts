@@ -8,18 +8,39 @@
  * Junction's runtime_qdelay_us is the model.
  */
 
+/** What can be seen of a queue and of who serves it. Counts are of bytes, and only grow. */
+export interface QueueView {
+  /** Requests written, and taken. */
+  readonly written: number;
+  readonly taken: number;
+  /** Answers written. */
+  readonly answered: number;
+  /** Who serves it does not sleep. */
+  readonly awake: boolean;
+}
+
 /** Looks at one queue. */
 export class QueueProbe {
   #mark = 0;
   #since = 0;
+  #taken = 0;
+  #takenMs = 0;
+  #answered = 0;
+  #answeredMs = 0;
 
-  /** Milliseconds that the oldest has waited at the least; 0 when nothing waits. Counts only grow. */
-  look(written: number, taken: number, nowMs: number): number {
+  /** Milliseconds that the oldest has waited at the least; 0 when nothing waits. */
+  look({ written, taken, answered, awake }: QueueView, nowMs: number): number {
     if (taken >= this.#mark) {
       this.#mark = written;
       this.#since = nowMs;
     }
-    return written > taken ? nowMs - this.#since : 0;
+    if (taken !== this.#taken) this.#takenMs = nowMs;
+    if (answered !== this.#answered) this.#answeredMs = nowMs;
+    this.#taken = taken;
+    this.#answered = answered;
+    // What was taken as one batch waits in there, as long as nothing is answered and the loop does not come to rest.
+    const inBatch = awake && this.#takenMs > this.#answeredMs ? nowMs - this.#takenMs : 0;
+    return Math.max(written > taken ? nowMs - this.#since : 0, inBatch);
   }
 }
 
