@@ -261,7 +261,9 @@ function takeEce(conn: Conn): void {
 /** After the window has moved: the queue grows with cwnd, the writer is told, a FIN that was acknowledged ends a direction. */
 function settle(conn: Conn): void {
   const { snd, layer } = conn, { cwnd } = snd.cc;
-  if (cwnd < NO_LIMIT && cwnd * 2 > snd.limit) snd.limit = Math.min(Math.ceil(cwnd * 2), layer.limits.sendMaxBytes);
+  if (snd.tunes && cwnd < NO_LIMIT && cwnd * 2 > snd.limit) {
+    snd.limit = Math.min(Math.ceil(cwnd * 2), layer.limits.sendMaxBytes);
+  }
   if (snd.full && snd.limit - snd.ring.length >= snd.limit / 3) {
     snd.full = false;
     conn.tell(EVENT.writable);

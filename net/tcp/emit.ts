@@ -16,6 +16,8 @@ export const PROTO_TCP = 6, CHECKSUM_AT = 16;
 
 /** ECN field of data on a connection that has it. */
 const ECT0 = 2;
+/** The bits of IP's TOS that are no ECN. */
+const DSCP = 0xfc;
 
 const fields: TcpFields = { srcPort: 0, dstPort: 0, seq: 0, ack: 0, flags: 0, window: 0, urgent: 0 };
 const options = new TcpOptions();
@@ -55,7 +57,7 @@ export function emitData(
   const buf = lower.buf, payloadAt = emitTcp(buf, lower.at, fields, options);
   if (count > 0) snd.ring.copyOut(offset, count, buf, payloadAt);
   sendOptions.gsoBytes = count > snd.mss ? snd.mss : 0;
-  sendOptions.ecn = conn.ecn && fresh && count > 0 ? ECT0 : 0;
+  sendOptions.ecn = conn.tos & DSCP | (conn.ecn && fresh && count > 0 ? ECT0 : 0);
   finish(layer, header + count, header, conn.ttl);
   acked(conn, false);
   return true;
@@ -73,7 +75,8 @@ export function emitAck(conn: Conn, seq: number): boolean {
   if (!lower.begin(conn.path, PROTO_TCP, header)) return false;
   fill(conn, seq, ACK);
   emitTcp(lower.buf, lower.at, fields, options);
-  sendOptions.gsoBytes = sendOptions.ecn = 0;
+  sendOptions.gsoBytes = 0;
+  sendOptions.ecn = conn.tos & DSCP;
   finish(layer, header, header, conn.ttl);
   if (conn.sack && rcv.dsack) layer.counters.DSACKOldSent++;
   acked(conn, true);

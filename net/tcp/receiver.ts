@@ -27,6 +27,8 @@ export class Receiver {
   scale = 0;
   /** What the queue holds. */
   limit: number;
+  /** Whether `limit` follows the reader. */
+  tunes = true;
   /** Largest payload that a segment had: what the peer's full segment is. */
   mss = 536;
   /** Where the peer's data ends, once its FIN was seen; whether all before it has come. */
@@ -190,7 +192,7 @@ export class Receiver {
    */
   tune(now: number, rttMs: number, layer: Layer): void {
     if (now - this.tuneAt < rttMs) return;
-    if (this.copied * 2 > this.limit) {
+    if (this.tunes && this.copied * 2 > this.limit) {
       this.limit = Math.min(Math.max(this.limit, this.copied * 4), layer.limits.recvMaxBytes);
     }
     this.copied = 0;

@@ -80,6 +80,8 @@ export class Sender {
   mtu = 0;
   /** What the queue takes. */
   limit: number;
+  /** Whether `limit` follows the congestion window. */
+  tunes = true;
   /** No Nagle. */
   nodelay = false;
   /** Where the last segment that was not a full one ended (Minshall's variant of Nagle's rule). */

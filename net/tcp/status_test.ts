@@ -45,5 +45,5 @@ Deno.test("readiness of a conversation, state by state", () => {
   conn.consume(10);
   assert.equal(ready(script, conn), "rwh-");
   script.send("R 12:12(0)");
-  assert.equal(ready(script, conn), "-whe");
+  assert.equal(ready(script, conn), "rwhe");
 });
