@@ -123,7 +123,7 @@ for (const [version, to] of [["IPv4", "10.0.0.2"], ["IPv6", "fd00::2"]]) {
   const { output } = left.stack.ip, path = output.path(parseIp(to)!, parseIp("::")!);
   if (typeof path === "string") throw new Error(path);
   const frames: Uint8Array[] = [];
-  const carry = left.link.peer;
+  const carry: typeof left.link.peer = left.link.peer;
   left.link.peer = (bytes, at, end) => frames.push(bytes.slice(at, end));
   output.begin(path, PROTO_TEST, 1460);
   output.end(1460, -1, CONTROL);
