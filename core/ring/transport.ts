@@ -16,7 +16,7 @@ import { type BellRef, createBell, Doorbell, type DoorbellOptions } from "./door
 import { allocRing, Consumer, type Owner, Producer, revokeRing, type RingRef } from "./spsc.ts";
 
 /** Data bytes of each ring of a pair unless told otherwise. Larger is faster for bulk, smaller uses less memory. */
-export const DEFAULT_RING_BYTES = 1 << 20;
+export const DEFAULT_RING_BYTES = 1 << 22;
 
 /** One side of a pair of rings. Can be sent to another isolate. */
 export interface PortRef {
