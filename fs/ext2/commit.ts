@@ -13,9 +13,14 @@
  *  7. deaths of parked files
  *  8. lost+found as it was; group descriptors and superblock
  *
+ * No order makes the move of a directory whole: it would have two names for a moment, or none. A batch with one in it, and
+ * every batch of a volume with a journal, goes through a log (log.ts):
+ *
+ *  1., 2. as above; 3. the log; 4. the write that makes it count; 5. all in place; 6. the log is empty
+ *
  * What holds always: nothing freed since the last commit is used again before this one is done, so a block or inode never
- * has two owners on the disk. What no order can mend: a directory that moves to another block has for a moment two names
- * or none (that is what journals are for). Without a lost+found with room there is no parking.
+ * has two owners on the disk. Without a lost+found with room there is no parking; without room for a log, or with more
+ * changes than it holds, there is none, and a moved directory may have to be looked for by hand.
  *
  * See Ganger, McKusick et al., "Soft Updates" (2000), and e2fsck(8) for what `-p` mends.
  */
@@ -26,7 +31,19 @@ import { Buf, Miss } from "./cache.ts";
 import { findEmptyBlock, lookup } from "./dir.ts";
 import { descriptorBlock } from "./group.ts";
 import type { Inode } from "./inode.ts";
-import { direntType, FL_INDEX, IN, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
+import {
+  COMPAT,
+  direntType,
+  FL_INDEX,
+  IN,
+  INCOMPAT,
+  JOURNAL_INO,
+  ROOT_INO,
+  SB,
+  SUPER_OFFSET,
+  VALID_FS,
+} from "./layout.ts";
+import type { Log } from "./log.ts";
 import { setCount } from "./superblock.ts";
 import { Batch, PARKED_ENTRY_BYTES, type Volume } from "./volume.ts";
 
@@ -49,14 +66,15 @@ export function commit(vol: Volume): Promise<void> | undefined {
   if (vol.failed) throw vol.failed;
   if (!isDirty(vol)) return;
   let parking: Buf | null;
+  const log = vol.log && fits(vol, vol.log) ? vol.log : null;
   try {
-    parking = parkingBlock(vol);
+    parking = log ? null : parkingBlock(vol);
   } catch (thrown) {
     if (thrown instanceof Miss) return thrown.ready.then(() => commit(vol));
     throw thrown;
   }
   if (parking) parking.pins++;
-  const pending = drive(vol, rounds(vol, parking));
+  const pending = drive(vol, log ? loggedRounds(vol, log) : rounds(vol, parking));
   if (!pending) return;
   vol.committing = pending.finally(() => vol.committing = undefined);
   return vol.committing;
@@ -109,8 +127,31 @@ function* rounds(vol: Volume, parking: Buf | null): Generator<Buf[]> {
   yield apply(changes.filter((c) => c.oldLinks > 0 && c.inode.links > 0));
   yield* births(vol, changes.filter((c) => c.oldLinks === 0 && c.inode.links > 0));
   yield apply(changes.filter((c) => c.inode.links === 0));
-  yield [...(parking && parked.length > 0 ? [parking] : []), ...summaries(vol)];
+  yield [...(parking && parked.length > 0 ? [parking] : []), ...descriptors(vol), superBlock(vol)];
   if (parking) parking.pins--;
+  settle(vol, changes);
+}
+
+/** Whether all that a log would have to hold does fit into it. */
+function fits(vol: Volume, log: Log): boolean {
+  const tables = new Set([...vol.dirtyInodes].map((inode) => vol.tableBlock(inode.ino)));
+  const late = [...vol.cache.dirty].filter((buf) => !buf.early).length;
+  return late + tables.size + vol.groups.dirty.size <= log.capacity;
+}
+
+/** All that is no data and was there before, as one transaction of a log. */
+function* loggedRounds(vol: Volume, log: Log): Generator<Buf[]> {
+  const changes = [...vol.dirtyInodes].map((inode) => changeOf(vol, inode));
+  if (!vol.marked || vol.superDirty) yield [markedSuper(vol)];
+  yield* cleanAfter(vol, (buf) => buf.early);
+  if (log.passing) yield apply(changes.filter((c) => c.inode.ino === JOURNAL_INO));
+  const late = [...vol.cache.dirty], all = [...late, ...apply(changes), ...descriptors(vol)];
+  yield log.passing ? [...log.transaction(all), log.superblock(true)] : log.transaction(all);
+  yield [log.passing ? journalledSuper(vol, true) : log.superblock(true)];
+  yield all;
+  for (const buf of late) vol.cache.clean(buf);
+  const emptied = log.superblock(false);
+  yield log.passing ? [journalledSuper(vol, false)] : [emptied, superBlock(vol)];
   settle(vol, changes);
 }
 
@@ -224,14 +265,30 @@ function markedSuper(vol: Volume): Buf {
     view.setUint16(SB.mountCount, view.getUint16(SB.mountCount, true) + 1, true);
     view.setUint32(SB.mtime, now, true);
     view.setUint16(SB.state, view.getUint16(SB.state, true) & ~VALID_FS, true);
+    if (vol.log && !vol.log.passing) {
+      view.setUint32(SB.incompat, view.getUint32(SB.incompat, true) | INCOMPAT.needs_recovery, true);
+    }
   }
   vol.marked = true;
   vol.superDirty = false;
   return superBlock(vol);
 }
 
+/** The superblock that says that a passing log counts, or that it does no more. */
+function journalledSuper(vol: Volume, on: boolean): Buf {
+  const { view } = vol.sb,
+    set = (word: number, bit: number) => {
+      const old = view.getUint32(word, true);
+      view.setUint32(word, (on ? old | bit : old & ~bit) >>> 0, true);
+    };
+  set(SB.compat, COMPAT.has_journal);
+  set(SB.incompat, INCOMPAT.needs_recovery);
+  view.setUint32(SB.journalInum, on ? JOURNAL_INO : 0, true);
+  return superBlock(vol);
+}
+
 /** The block that the superblock lies in. */
-function superBlock(vol: Volume): Buf {
+export function superBlock(vol: Volume): Buf {
   const { sb } = vol, no = sb.blockSize === 1024 ? 1 : 0, offset = sb.blockSize === 1024 ? 0 : SUPER_OFFSET;
   sb.view.setUint32(SB.wtime, Math.floor(vol.now() / 1000), true);
   setCount(sb, SB.freeBlocksLo, SB.freeBlocksHi, vol.freeBlocks);
@@ -241,14 +298,14 @@ function superBlock(vol: Volume): Buf {
   return buf;
 }
 
-/** Group descriptors that changed, and the superblock. */
-function summaries(vol: Volume): Buf[] {
+/** Group descriptors that changed. */
+function descriptors(vol: Volume): Buf[] {
   const { sb, groups } = vol, bufs: Buf[] = [];
   for (const i of groups.dirty) {
     bufs.push(new Buf(descriptorBlock(sb, i), groups.raw.subarray(i * sb.blockSize, (i + 1) * sb.blockSize)));
   }
   groups.dirty.clear();
-  return [...bufs, superBlock(vol)];
+  return bufs;
 }
 
 /** Everything is on the disk: what was freed may be used again. */
@@ -262,11 +319,15 @@ function settle(vol: Volume, changes: Change[]): void {
   vol.batch = new Batch();
 }
 
-/** After the last commit: marks the volume as clean, if it was when it was opened and no damage was seen. */
+/**
+ * After the last commit: nothing needs recovery; and the volume is clean, if it was when it was opened and no damage was
+ * seen.
+ */
 export function markClean(vol: Volume, wasClean: boolean): Promise<void> | undefined {
   const { view } = vol.sb;
-  if (!vol.marked || !wasClean || vol.damaged) return;
-  view.setUint16(SB.state, view.getUint16(SB.state, true) | VALID_FS, true);
+  if (!vol.marked || vol.failed) return;
+  view.setUint32(SB.incompat, view.getUint32(SB.incompat, true) & ~INCOMPAT.needs_recovery, true);
+  if (wasClean && !vol.damaged) view.setUint16(SB.state, view.getUint16(SB.state, true) | VALID_FS, true);
   vol.marked = false;
   return vol.cache.write([superBlock(vol)]) ?? vol.port.flush() ?? undefined;
 }

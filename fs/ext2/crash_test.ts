@@ -7,8 +7,10 @@ import assert from "node:assert/strict";
 import { interop, program } from "../../tests/skip.ts";
 import { MemoryPort } from "../block_port.ts";
 import {
+  assertClean,
   type Logged,
   LogPort,
+  made,
   newVolume,
   ORDERED_MIX,
   Random,
@@ -18,15 +20,14 @@ import {
   Workload,
 } from "./ext2_fixture.ts";
 import { Ext2 } from "./fs.ts";
-import { S_IFREG } from "./layout.ts";
-import type { MkfsOptions } from "./mkfs.ts";
+import { COMPAT, S_IFREG, SB, SUPER_OFFSET } from "./layout.ts";
 
 const STATES = Number(Deno.env.get("RING9_EXT2_CRASHES") ?? 60);
 const needs = [program("e2fsck")];
 
 /** Runs a workload, and answers the volume before it and the log of what it wrote. */
-async function record(seed: number, options: Partial<MkfsOptions> & { size: number }, mix: readonly string[]) {
-  const before = newVolume(options), port = LogPort.over(before, options.blockSize ?? 1024);
+async function record(seed: number, before: MemoryPort, mix: readonly string[]) {
+  const port = LogPort.over(before, 1024 << new DataView(before.bytes().buffer).getUint32(SUPER_OFFSET + 24, true));
   const fs = await Ext2.open(port, { now: testClock() }), random = new Random(seed);
   const load = new Workload(fs, random, mix);
   for (let i = 0; i < 300; i++) {
@@ -56,16 +57,23 @@ function assertMends(bytes: Uint8Array, what: string): void {
   });
 }
 
-const VOLUMES = [{ size: 2 << 20 }, { size: 4 << 20, blockSize: 4096 }, {
-  size: 2 << 20,
-  inodeSize: 128,
-  filetype: false,
-}];
+const MOVES = [...new Array(20).fill("renameDir"), "mkdir", "mkdir"];
+const VOLUMES: { before: () => MemoryPort; more?: string[] }[] = [
+  { before: () => newVolume({ size: 6 << 20 }), more: MOVES },
+  { before: () => newVolume({ size: 2 << 20 }) },
+  { before: () => newVolume({ size: 4 << 20, blockSize: 4096 }), more: ["unlink", "rmdir", "rmdir", "rename"] },
+  { before: () => newVolume({ size: 2 << 20, inodeSize: 128, filetype: false }) },
+  {
+    before: () => newVolume({ size: 12 << 20, blockSize: 4096, inodeSize: 128 }),
+    more: [...MOVES, "unlink", "rmdir", "rmdir"],
+  },
+  { before: () => made("-t ext3 -b 1024 -J size=1", 6 << 20), more: MOVES },
+];
 
-VOLUMES.forEach((options, i) => {
-  const mix = i === 1 ? [...ORDERED_MIX, "unlink", "rmdir", "rmdir", "rename"] : ORDERED_MIX;
+VOLUMES.forEach(({ before: makeVolume, more = [] }, i) => {
+  const mix = [...ORDERED_MIX, ...more];
   interop(`e2fsck -p mends every power cut: volume ${i}`, { needs }, async () => {
-    const seed = 100 + i, random = new Random(seed), { before, log } = await record(seed, options, mix);
+    const seed = 100 + i, random = new Random(seed), { before, log } = await record(seed, makeVolume(), mix);
     const states = Math.ceil(STATES / VOLUMES.length), whole = states >= log.length;
     for (let k = 0; k < (whole ? log.length : states); k++) {
       const at = whole ? k : random.below(log.length), prefix = k % 2 === 0 || whole;
@@ -78,6 +86,30 @@ VOLUMES.forEach((options, i) => {
     }
   });
 });
+
+interop(
+  "moves of directories, cut anywhere, are whole; the log for them is gone after the next opening",
+  { needs },
+  async () => {
+    const random = new Random(8),
+      { before, log } = await record(8, newVolume({ size: 6 << 20 }), [...ORDERED_MIX, ...MOVES]);
+    const compatOf = (bytes: Uint8Array) => new DataView(bytes.buffer).getUint32(SUPER_OFFSET + SB.compat, true);
+    const logged = [...log.keys()].filter((at) => {
+      const super_ = log[at]?.offset === SUPER_OFFSET ? log[at] : null;
+      return super_ && new DataView(super_.data.buffer).getUint32(SB.compat, true) & COMPAT.has_journal;
+    });
+    assert.ok(logged.length > 5, "directories were moved");
+    for (let k = 0; k < 12; k++) {
+      const at = random.pick(logged) + 1 + random.below(12);
+      const memory = MemoryPort.from(stateAt(before, log, Math.min(at, log.length), () => random.below(2) === 0));
+      const fs = await Ext2.open(memory, { now: testClock() }), { left } = await fs.repair();
+      assert.deepEqual(left.problems, [], `cut at ${at}`);
+      await fs.close();
+      assert.equal(compatOf(memory.bytes()) & COMPAT.has_journal, 0);
+      assertClean(memory.bytes(), `cut at ${at}, opened again`);
+    }
+  },
+);
 
 Deno.test("a rename over a file leaves the old or the new content under the name, wherever the power is cut", async () => {
   const before = newVolume({ size: 1 << 20 }), options = { now: testClock() };

@@ -105,6 +105,16 @@ export function newVolume(options: Partial<MkfsOptions> & { size: number }): Mem
   return port;
 }
 
+/** A volume of mke2fs's in memory. */
+export function made(options: string, size: number): MemoryPort {
+  return withImage(null, (path) => {
+    Deno.truncateSync(path, size);
+    const { code, text } = run("mke2fs", "-q", "-F", ...options.split(" "), path);
+    assert.equal(code, 0, text);
+    return MemoryPort.from(Deno.readFileSync(path));
+  });
+}
+
 /** Runs a program: its exit code and all that it printed. */
 export function run(program: string, ...args: string[]): { code: number; text: string } {
   const { code, stdout, stderr } = new Deno.Command(program, { args, env: { LC_ALL: "C" } }).outputSync();

@@ -26,7 +26,9 @@ import { loadGroups } from "./group.ts";
 import { ATIME, CRTIME, type Inode, type Time } from "./inode.ts";
 import { Journal, OverlayPort } from "./journal.ts";
 import { COMPAT, ERROR_FS, FL_APPEND, FL_IMMUTABLE, INCOMPAT, ROOT_INO, SB, SUPER_OFFSET, VALID_FS } from "./layout.ts";
+import { canReserveLog, findLog, releaseLog, reserveLog } from "./log.ts";
 import { link, type Make, make, release, type Rename, rename, rmdir, unlink } from "./names.ts";
+import { finish, replay } from "./recover.ts";
 import { parseSuperblock, whyReadOnly } from "./superblock.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
 import { getXattr, listXattrs, setXattr } from "./xattr.ts";
@@ -85,6 +87,7 @@ export class Ext2 {
       }
       const journal = new Journal(vol);
       return chain(vol.read(() => journal.run()), () => {
+        if (vol.readOnly === null) return recovered(port, vol, journal, options);
         const replayed = new OverlayPort(port, journal.blocks, vol.blockSize);
         return chain(openVolume(replayed, options), (again) => new Ext2(again).#start());
       });
@@ -97,9 +100,21 @@ export class Ext2 {
       vol.read(() => {
         vol.cache.get(vol.blockSize === 1024 ? 1 : 0).pins++;
         if (!vol.inode(ROOT_INO).isDir) throw vol.damage("the root is no directory");
+        if (vol.readOnly === null) this.#findLog();
       }),
       () => (vol.readOnly === null ? chain(this.#orphans(), () => this) : this),
     );
+  }
+
+  /** A volume whose journal cannot be written is read only, and says why. */
+  #findLog(): void {
+    const vol = this.#vol;
+    try {
+      vol.log = findLog(vol);
+    } catch (thrown) {
+      if (!(thrown instanceof Err) || thrown.code !== "EOPNOTSUPP") throw thrown;
+      vol.readOnly = thrown.message;
+    }
   }
 
   /** Gives back the files that another driver left on its list of those without a name. */
@@ -287,14 +302,20 @@ export class Ext2 {
         newName: what.toName,
         noReplace: what.noReplace,
       };
-      return rename(vol, ends);
+      const done = rename(vol, ends);
+      if (done.movedDir && reserveLog(vol) && !vol.batch.moved) {
+        const { batch } = vol;
+        batch.moved = true;
+        vol.tx.undo(() => batch.moved = false);
+      }
+      return done;
     };
-    const ready = vol.batch.parents.has(what.toDir) ? this.sync() : undefined;
+    const ready = vol.batch.parents.has(what.toDir) && !canReserveLog(vol) ? this.sync() : undefined;
     return chain(
       chain(ready, () => this.#change(0, op, guard)),
       ({ replaced, movedDir }) => {
         const done = replaced ? this.#reap(replaced) : undefined;
-        return movedDir ? chain(done, () => this.sync()) : done;
+        return movedDir && !vol.log ? chain(done, () => this.sync()) : done;
       },
     );
   }
@@ -446,8 +467,15 @@ export class Ext2 {
 
   /** Brings everything to stable storage. */
   sync(): MaybePromise<void> {
+    const vol = this.#vol, { moved } = vol.batch;
+    return chain(vol.commit(), () => (moved ? undefined : this.#giveBack()));
+  }
+
+  /** Gives a passing log back, when nothing has needed it for a while. */
+  #giveBack(): MaybePromise<void> {
     const vol = this.#vol;
-    return vol.commit();
+    if (!vol.log?.passing || vol.readOnly !== null) return;
+    return chain(vol.change(() => releaseLog(vol)), () => vol.commit());
   }
 
   /** Brings everything to stable storage, and marks the volume as clean. It is not to be used any more. */
@@ -461,7 +489,7 @@ export class Ext2 {
       undefined,
     );
     return chain(
-      chain(chain(reaped, () => this.sync()), () => this.sync()),
+      chain(chain(chain(reaped, () => this.sync()), () => this.#giveBack()), () => this.sync()),
       () => markClean(vol, this.#wasClean),
     );
   }
@@ -480,6 +508,15 @@ export class Ext2 {
       return op();
     });
   }
+}
+
+/** Opens a volume whose journal was read: brings that to the disk first. */
+function recovered(port: BlockPort, vol: Volume, journal: Journal, options: VolumeOptions): MaybePromise<Ext2> {
+  const emptied = chain(
+    chain(replay(port, vol, journal), () => openVolume(port, options)),
+    (again) => finish(port, again, journal.next),
+  );
+  return chain(emptied, () => Ext2.open(port, options));
 }
 
 /** Reads and verifies superblock and group descriptors. */

@@ -1,7 +1,8 @@
 /**
  * The journal of ext3 and ext4: what a volume that was not unmounted holds in its log, laid over the disk in memory.
  *
- * Layer: fs/ext2, above blockmap; fs.ts opens such a volume through the `OverlayPort` that comes of it. Nothing is written.
+ * Layer: fs/ext2, above blockmap; fs.ts opens such a volume through the `OverlayPort` that comes of it, or, to
+ * write it, lets recover.ts bring the blocks to the disk. Nothing is written here.
  *
  * What holds always: only transactions with their commit block count, in the order of their numbers, and a block that a
  * later transaction revoked is left alone. The log is walked once around at the most.
@@ -59,6 +60,11 @@ export class Journal {
 
   constructor(vol: Volume) {
     this.#vol = vol;
+  }
+
+  /** The number of the first transaction that the log can have next. */
+  get next(): number {
+    return (this.#sequence + 1) >>> 0;
   }
 
   run(): void {

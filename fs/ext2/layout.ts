@@ -77,7 +77,8 @@ export const INCOMPAT_READ = INCOMPAT.filetype | INCOMPAT.needs_recovery | INCOM
   INCOMPAT["64bit"] | INCOMPAT.mmp | INCOMPAT.flex_bg | INCOMPAT.metadata_csum_seed | INCOMPAT.large_dir |
   INCOMPAT.inline_data;
 /** Features under which it also writes. */
-export const INCOMPAT_WRITE = INCOMPAT.filetype | INCOMPAT.meta_bg | INCOMPAT["64bit"] | INCOMPAT.flex_bg;
+export const INCOMPAT_WRITE = INCOMPAT.filetype | INCOMPAT.needs_recovery | INCOMPAT.meta_bg | INCOMPAT["64bit"] |
+  INCOMPAT.flex_bg;
 export const RO_COMPAT_WRITE = RO_COMPAT.sparse_super | RO_COMPAT.large_file | RO_COMPAT.huge_file |
   RO_COMPAT.dir_nlink | RO_COMPAT.extra_isize;
 
@@ -131,9 +132,11 @@ export const SB = {
   lastOrphan: 232,
   hashSeed: 236,
   defHashVersion: 252,
+  journalBackupType: 253,
   descSize: 254,
   firstMetaBg: 260,
   mkfsTime: 264,
+  journalBackup: 268,
   blocksCountHi: 336,
   reservedBlocksHi: 340,
   freeBlocksHi: 344,

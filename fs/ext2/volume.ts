@@ -16,6 +16,7 @@ import { crc32c, crc32cWord } from "./crc.ts";
 import type { Groups } from "./group.ts";
 import { Inode } from "./inode.ts";
 import { ERROR_FS, ERRORS_RO, IN, SB } from "./layout.ts";
+import type { Log } from "./log.ts";
 import { getCount, type Superblock } from "./superblock.ts";
 import { Tx } from "./tx.ts";
 
@@ -50,6 +51,8 @@ export class Batch {
   readonly lost = new Set<number>();
   readonly gained = new Set<number>();
   readonly replaced = new Set<number>();
+  /** A directory's entry moved to another block: only a log makes that whole. */
+  moved = false;
 }
 
 /** Bytes of the name `#4294967295` in a directory block: commit.ts parks files under such names in one block. */
@@ -70,6 +73,8 @@ export class Volume {
   readonly inodes = new Map<number, Inode>();
   readonly dirtyInodes = new Set<Inode>();
   batch = new Batch();
+  /** Where commits go through, if they have to. */
+  log: Log | null = null;
   freeBlocks: number;
   freeInodes: number;
   readonly reservedBlocks: number;
@@ -256,6 +261,8 @@ export class Volume {
   /** True when so much is not on the disk yet that it should go there before more is changed. */
   #full(): boolean {
     const { lost, gained, replaced } = this.batch;
+    const blocks = this.cache.dirty.size + this.dirtyInodes.size + this.groups.dirty.size;
+    if (this.log && blocks * 2 > this.log.capacity) return true;
     return this.cache.crowded || this.dirtyInodes.size > this.#inodeLimit ||
       (Math.min(lost.size, gained.size) + replaced.size + 2) * PARKED_ENTRY_BYTES > this.blockSize;
   }

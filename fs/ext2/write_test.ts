@@ -2,18 +2,8 @@
 
 import assert from "node:assert/strict";
 import { interop, program } from "../../tests/skip.ts";
-import { MemoryPort } from "../block_port.ts";
-import {
-  assertClean,
-  assertSame,
-  newVolume,
-  Random,
-  run,
-  SlowPort,
-  testClock,
-  withImage,
-  Workload,
-} from "./ext2_fixture.ts";
+import type { MemoryPort } from "../block_port.ts";
+import { assertClean, assertSame, made, newVolume, Random, SlowPort, testClock, Workload } from "./ext2_fixture.ts";
 import { Ext2 } from "./fs.ts";
 
 const STEPS = Number(Deno.env.get("RING9_EXT2_STEPS") ?? 400);
@@ -42,6 +32,8 @@ const CASES: Case[] = [
     port: () =>
       made("-b 1024 -g 1024 -O flex_bg,meta_bg,^resize_inode,dir_index,huge_file,dir_nlink,extra_isize", 8 << 20),
   },
+  { name: "mke2fs -t ext3", port: () => made("-t ext3 -b 1024 -J size=1", 8 << 20) },
+  { name: "mke2fs -t ext3, a disk that answers later", port: () => made("-t ext3 -b 2048", 16 << 20), slow: true },
   { name: "a disk that answers later", port: () => newVolume({ size: 8 << 20 }), slow: true },
   {
     name: "a disk that answers later, a tiny cache",
@@ -50,15 +42,6 @@ const CASES: Case[] = [
     cacheBytes: 1 << 16,
   },
 ];
-
-function made(options: string, size: number): MemoryPort {
-  return withImage(null, (path) => {
-    Deno.truncateSync(path, size);
-    const { code, text } = run("mke2fs", "-q", "-F", ...options.split(" "), path);
-    assert.equal(code, 0, text);
-    return MemoryPort.from(Deno.readFileSync(path));
-  });
-}
 
 CASES.forEach(({ name, port: makePort, slow, cacheBytes }, seed) => {
   interop(`random changes leave a clean volume that holds what the model says: ${name}`, { needs }, async () => {
