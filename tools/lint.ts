@@ -13,6 +13,7 @@ const ALIASES: Record<string, string> = {
   "ring9": "mod.ts",
   "ring9/plugin": "core/plugin/author.ts",
   "ring9/proc": "core/proc_author.ts",
+  "ring9/net": "net/dial/mod.ts",
   "ring9/testing": "core/plugin/testing.ts",
   "deno-9p": "core/p9/mod.ts",
 };
@@ -31,11 +32,14 @@ const LEAVES = [
 /** Front doors inside the core: they re-export what belongs together, core/host's part too. */
 const DOORS = [ALIASES["deno-9p"]];
 
+/** What a program imports besides its neighbours: it is served from the name space, and knows no other path. */
+const PROGRAM_DOORS = [ALIASES["ring9/proc"], ALIASES["ring9/net"], ALIASES["deno-9p"]];
+
 /** The one program that the front door hands out: to boot is what a library's user wants, too. */
 const BOOT = "cmd/boot.ts";
 
 /** Folders that nothing imports at run time. */
-const OUTSIDE = ["bench", "cmd", "docs", "examples", "images", "tests", "tools"];
+const OUTSIDE = ["bench", "cmd", "docs", "examples", "images", "programs", "tests", "tools"];
 
 /** What only core/host, devices and the programs of cmd may name: time, chance and I/O come in as arguments everywhere else. */
 const HOST_GLOBALS: Record<string, string> = {
@@ -58,6 +62,9 @@ const HOST_METHODS: Record<string, string> = {
   "Date.now": "time comes in as an argument: use clock.now()",
   "Math.random": "chance comes in as an argument: use ctx.random()",
 };
+
+/** Those that a program has in its isolate: it is where time and chance come in. */
+const PROGRAM_GLOBALS = ["setTimeout", "clearTimeout", "performance", "crypto"];
 
 /** Lines of a file at the most. */
 const MAX_LINES = 600;
@@ -100,6 +107,8 @@ export function importFault(from: string, to: string): string | undefined {
     case "plugins":
       if (targetTop === "plugins") return "no plugin imports another: they meet in the name space";
       return targetTop === "front" ? `plugins import "ring9/plugin" or core, not ${to}` : undefined;
+    case "programs":
+      return PROGRAM_DOORS.includes(to) ? undefined : 'a program imports "ring9/proc", "ring9/net" and its neighbours';
     case "examples":
       if (targetTop === "examples") return "no plugin imports another: they meet in the name space";
       return to === ALIASES["ring9/plugin"] ? undefined : 'an example is what a user writes: import "ring9/plugin"';
@@ -168,11 +177,12 @@ function specifierFault(from: string, specifier: string): string | undefined {
 
 const host: Deno.lint.Rule = {
   create(context) {
-    if (mayNameHost(pathOf(context))) return {};
+    const path = pathOf(context), own = layerOf(path) === "programs" ? PROGRAM_GLOBALS : [];
+    if (mayNameHost(path)) return {};
     const report = (node: Deno.lint.Node, name: string, why: string) =>
       context.report({ node, message: `${name}: ${why}` });
     const global = (node: Deno.lint.Node) => {
-      if (node.type === "Identifier" && Object.hasOwn(HOST_GLOBALS, node.name)) {
+      if (node.type === "Identifier" && Object.hasOwn(HOST_GLOBALS, node.name) && !own.includes(node.name)) {
         report(node, node.name, HOST_GLOBALS[node.name]);
       }
     };

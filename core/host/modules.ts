@@ -63,6 +63,7 @@ export class ModuleServer {
     this.names = {
       "ring9/plugin": url("core/plugin/author.ts"),
       "ring9/proc": url("core/proc_author.ts"),
+      "ring9/net": url("net/dial/mod.ts"),
       "deno-9p": url("core/p9/mod.ts"),
     };
   }
