@@ -9,7 +9,6 @@
 
 import { ECE } from "../wire/tcp.ts";
 import { type Seq, seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../wire/tcp_seq.ts";
-import { NO_LIMIT } from "./cc/cc.ts";
 import { CLOSING, type Conn, EVENT, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK } from "./conn.ts";
 import {
   armRetransmit,
@@ -94,7 +93,8 @@ export function takeAck(conn: Conn, seg: Segment): void {
   judge(conn, seg, advanced, repeated, snd.sampler.lostBytes - lostBefore);
   finishSample(conn, prior);
   if (seg.flags & ECE) takeEce(conn);
-  if (advanced > 0) settle(conn);
+  tuneQueue(conn, seqDiff(snd.nxt, snd.una) + advanced);
+  if (advanced > 0) takeFinAck(conn);
   layer.touch(conn);
 }
 
@@ -258,16 +258,24 @@ function takeEce(conn: Conn): void {
   snd.cc.onEcn(layer.now, snd.inFlight);
 }
 
-/** After the window has moved: the queue grows with cwnd, the writer is told, a FIN that was acknowledged ends a direction. */
-function settle(conn: Conn): void {
-  const { snd, layer } = conn, { cwnd } = snd.cc;
-  if (snd.tunes && cwnd < NO_LIMIT && cwnd * 2 > snd.limit) {
-    snd.limit = Math.min(Math.ceil(cwnd * 2), layer.limits.sendMaxBytes);
+/**
+ * The send queue grows when a third of it is outstanding (with losses, much of that is delivered already), if cwnd would let
+ * twice as much go: larger than needed, it only leaves the caches. The writer is told of room.
+ */
+function tuneQueue(conn: Conn, outstanding: number): void {
+  const { snd, layer } = conn, wanted = snd.cc.cwnd * 2;
+  if (snd.tunes && outstanding * 3 > snd.limit && wanted > snd.limit) {
+    snd.limit = Math.min(Math.ceil(wanted), snd.limit * 2, layer.limits.sendMaxBytes);
   }
   if (snd.full && snd.limit - snd.ring.length >= snd.limit / 3) {
     snd.full = false;
     conn.tell(EVENT.writable);
   }
+}
+
+/** A FIN that was acknowledged ends a direction. */
+function takeFinAck(conn: Conn): void {
+  const { snd } = conn;
   if (!snd.finSent || snd.una !== snd.nxt) return;
   if (conn.state === FIN_WAIT_1) {
     conn.state = FIN_WAIT_2;

@@ -84,12 +84,11 @@ export function agree(conn: Conn, said: SynSaid, irs: Seq, tsRecent: number): vo
   updateMss(conn);
 }
 
-/** A round trip was measured in the handshake, and the segment size is known: congestion control begins. */
+/** The segment size is known, and the round trip of the handshake if `rttMs` is above 0: congestion control begins. */
 export function startCongestion(conn: Conn, rttMs: number): void {
   const { snd, layer } = conn;
-  if (rttMs >= 0) snd.rtt.sample(rttMs, layer.now);
-  const rtt = rttMs >= 0 ? Math.max(rttMs, 0.001) : 0;
-  snd.cc = createCc(snd.cc.name, { mss: snd.mss, now: layer.now, rttMs: rtt, seed: layer.random() });
+  if (rttMs > 0) snd.rtt.sample(rttMs, layer.now);
+  snd.cc = createCc(snd.cc.name, { mss: snd.mss, now: layer.now, rttMs: Math.max(rttMs, 0), seed: layer.random() });
 }
 
 /** The first window that a SYN offers; never shifted. */

@@ -105,7 +105,7 @@ Deno.test("a closed window is asked about again and again, further apart; when i
 });
 
 Deno.test("a window smaller than a segment is filled only after a while", () => {
-  const script = new Script(), conn = script.establish("S 0:0(0) win 5000 mss 1000");
+  const script = new Script({ rttMs: 20 }), conn = script.establish("S 0:0(0) win 5000 mss 1000");
   script.send(". 1:1(0) ack 1 win 5000");
   script.send(". 1:1(0) ack 1 win 300");
   conn.snd.wnd = 300;
