@@ -1,0 +1,80 @@
+/**
+ * disk: ext2 disks and archives from the command line: made, filled, packed, checked.
+ *
+ * Layer: cmd, a program; over fs (ext2, tar) and devices/blkfile. The commands are in disk_commands.ts. What fails is said
+ * on standard error; the exit status is then 1, and that of `fsck` is e2fsck's.
+ */
+
+import { parseArgs } from "node:util";
+import { Err, toErr } from "../core/err.ts";
+import { COMMANDS, type DiskFlags } from "./disk_commands.ts";
+
+const HELP = `disk: ext2 disks, and trees of files in and out of them
+
+usage: deno task disk COMMAND [OPTIONS] ...
+
+  mkfs FILE SIZE      a new disk with an empty volume; the file is sparse
+  build FROM FILE     a new disk with a tree on it: same tree, same options, same bytes
+  pack FROM ARCHIVE   a tree into a tar file; a name that ends with gz or tgz is compressed, - is standard output
+  unpack ARCHIVE TO   an archive's files into a folder, or onto a disk that is there; - is standard input
+  fsck FILE           looks for damage       --repair mends what is safe to mend
+
+FROM is a folder, a disk, or an archive. SIZE is 64M, 2G ...
+
+options
+  --size SIZE        of build: the disk's size (what the tree needs, and a quarter more)
+  --owner UID:GID    whose all files are; build: 0:0 if not said, else as they were
+  --time SECONDS     nothing is later than that since 1970 ($SOURCE_DATE_EPOCH)
+  --label NAME       of the volume, at most 16 bytes
+  --uuid UUID        of the volume; build makes it of the tree, mkfs by chance
+  --block BYTES      1024 to 65536
+  --inode BYTES      128 or more
+  --force            replace a file that is there
+  --repair, --help
+
+examples
+  deno task disk mkfs usr.img 1G --label usr
+  deno task disk build images/default root.img && sha256sum root.img
+  deno task disk pack root.img root.tar.gz
+  deno task disk fsck root.img
+`;
+
+const OPTIONS = {
+  size: { type: "string" },
+  owner: { type: "string" },
+  time: { type: "string" },
+  label: { type: "string" },
+  uuid: { type: "string" },
+  block: { type: "string" },
+  inode: { type: "string" },
+  force: { type: "boolean" },
+  repair: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
+/** Runs the program: its exit status. */
+async function main(args: string[]): Promise<number> {
+  try {
+    // `deno task` runs in the project's folder, and tells where it was called.
+    Deno.chdir(Deno.env.get("INIT_CWD") ?? ".");
+    const { values, positionals: [name = "", ...words] } = parseArgs({
+      args,
+      options: OPTIONS,
+      allowPositionals: true,
+    });
+    if (values.help) {
+      console.log(HELP);
+      return 0;
+    }
+    const command = COMMANDS.get(name);
+    if (!command) throw new Err("EINVAL", `${name === "" ? "a command is missing" : `no command "${name}"`}`);
+    if (words.length !== command.words) throw new Err("EINVAL", `${name} wants ${command.usage}`);
+    return await command.run(words, values as DiskFlags);
+  } catch (thrown) {
+    const hint = thrown instanceof Err && thrown.code !== "EINVAL" ? "" : " (try: deno task disk --help)";
+    console.error(`disk: ${thrown instanceof TypeError ? thrown.message : toErr(thrown).message}${hint}`);
+    return 1;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

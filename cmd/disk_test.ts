@@ -1,0 +1,108 @@
+/** The program disk as its user runs it: trees in and out, the same bytes again, damage found and mended. */
+
+import assert from "node:assert/strict";
+import { interop, program } from "../tests/skip.ts";
+
+const PROGRAM = new URL("./disk.ts", import.meta.url).pathname;
+const ALLOW = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-sys=uid"];
+
+interface Result {
+  code: number;
+  out: string;
+  err: string;
+}
+
+async function disk(dir: string, ...args: string[]): Promise<Result> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", ...ALLOW, "--allow-env=INIT_CWD,SOURCE_DATE_EPOCH", PROGRAM, ...args],
+    env: { INIT_CWD: dir, NO_COLOR: "1" },
+  });
+  const { code, stdout, stderr } = await command.output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+function run(program: string, ...args: string[]): { code: number; text: string } {
+  const { code, stdout, stderr } = new Deno.Command(program, { args, env: { LC_ALL: "C" } }).outputSync();
+  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
+
+/** A folder with a tree in it, below a folder for the test, which is removed. */
+async function withTree(use: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await Deno.mkdir(`${dir}/tree/sub/deep`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/tree/one`, "1".repeat(5000));
+    await Deno.writeTextFile(`${dir}/tree/sub/${"long".repeat(40)}`, "a long name");
+    await Deno.writeTextFile(`${dir}/tree/sub/é`, "");
+    await Deno.link(`${dir}/tree/one`, `${dir}/tree/sub/deep/other`);
+    await Deno.symlink("../one", `${dir}/tree/sub/link`);
+    const holes = await Deno.open(`${dir}/tree/holes`, { write: true, create: true });
+    await holes.truncate(3_000_000);
+    await holes.seek(1_000_000, Deno.SeekMode.Start);
+    await holes.write(new Uint8Array(10).fill(7));
+    holes.close();
+    for (const path of ["one", "holes", "sub/deep", "sub"]) await Deno.utime(`${dir}/tree/${path}`, 1e9, 1_500_000_000);
+    await Deno.chmod(`${dir}/tree/one`, 0o4750);
+    await use(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const needs = [program("e2fsck"), program("tar"), program("diff")];
+
+interop(
+  "build makes the same disk of the same tree, and what is packed of it is that tree again",
+  { needs },
+  async () => {
+    await withTree(async (dir) => {
+      for (const name of ["a.img", "b.img"]) {
+        const { code, err } = await disk(dir, "build", "tree", name, "--label", "root");
+        assert.equal(code, 0, err);
+      }
+      const [a, b] = [Deno.readFileSync(`${dir}/a.img`), Deno.readFileSync(`${dir}/b.img`)];
+      assert.ok(a.length > 1 << 20 && a.every((byte, i) => byte === b[i]) && a.length === b.length, "same bytes");
+      assert.equal(run("e2fsck", "-fn", `${dir}/a.img`).code, 0);
+      assert.equal((await disk(dir, "pack", "a.img", "a.tgz")).code, 0);
+      assert.equal((await disk(dir, "unpack", "a.tgz", "out")).code, 0);
+      assert.deepEqual(run("diff", "-r", `${dir}/tree`, `${dir}/out`), { code: 0, text: "" });
+      const info = Deno.statSync(`${dir}/out/one`), deep = Deno.statSync(`${dir}/out/sub/deep`);
+      assert.deepEqual([info.mode! & 0o7777, info.nlink, deep.mtime?.getTime()], [0o4750, 2, 1_500_000_000_000]);
+      const again = await disk(dir, "build", "a.tgz", "c.img", "--label", "root", "--size", `${a.length}`);
+      assert.equal(again.code, 0, again.err);
+      assert.deepEqual(Deno.readFileSync(`${dir}/c.img`), a, "an archive of the disk makes the disk");
+    });
+  },
+);
+
+interop("archives are tar's: it reads ours, and we read its, compressed or not", { needs }, async () => {
+  await withTree(async (dir) => {
+    assert.equal((await disk(dir, "pack", "tree", "ours.tar.gz")).code, 0);
+    Deno.mkdirSync(`${dir}/theirs`);
+    assert.deepEqual(run("tar", "xpzf", `${dir}/ours.tar.gz`, "-C", `${dir}/theirs`), { code: 0, text: "" });
+    assert.deepEqual(run("diff", "-r", `${dir}/tree`, `${dir}/theirs`), { code: 0, text: "" });
+    for (const format of ["posix", "gnu"]) {
+      assert.equal(run("tar", `--format=${format}`, "-C", `${dir}/tree`, "-cf", `${dir}/${format}.tar`, ".").code, 0);
+      assert.equal((await disk(dir, "unpack", `${format}.tar`, format)).code, 0);
+      assert.deepEqual(run("diff", "-r", `${dir}/tree`, `${dir}/${format}`), { code: 0, text: "" });
+    }
+  });
+});
+
+interop("fsck finds damage, --repair mends it; what is there is not overwritten", { needs }, async () => {
+  await withTree(async (dir) => {
+    assert.equal((await disk(dir, "mkfs", "usr.img", "4M", "--uuid", "0123456789abcdef0123456789abcdef")).code, 0);
+    const taken = await disk(dir, "mkfs", "usr.img", "4M");
+    assert.match(taken.err, /is there already \(try: --force\)/);
+    assert.equal((await disk(dir, "unpack", "-", "usr.img")).code, 0, "an empty archive");
+    const clean = await disk(dir, "fsck", "usr.img");
+    assert.match(clean.out, /usr.img: clean/);
+    const bytes = Deno.readFileSync(`${dir}/usr.img`), view = new DataView(bytes.buffer);
+    view.setUint32(1024 + 12, 7, true);
+    Deno.writeFileSync(`${dir}/usr.img`, bytes);
+    const [found, mended] = [await disk(dir, "fsck", "usr.img"), await disk(dir, "fsck", "--repair", "usr.img")];
+    assert.deepEqual([found.code, mended.code], [4, 1], found.out + mended.err);
+    assert.equal((await disk(dir, "fsck", "usr.img")).code, 0);
+    assert.equal(run("e2fsck", "-fn", `${dir}/usr.img`).code, 0);
+  });
+});
