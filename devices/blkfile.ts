@@ -16,6 +16,7 @@
  */
 
 import { Err, errFromErrno } from "../core/err.ts";
+import { libcCalls } from "../core/host/libc.ts";
 import type { MaybePromise } from "../core/p9/types.ts";
 import { checkRange, type Disk } from "./disk.ts";
 
@@ -28,7 +29,7 @@ export interface BlkFileOptions {
   inFlight?: number;
 }
 
-const SYMBOLS = {
+const library = libcCalls({
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
@@ -43,7 +44,7 @@ const SYMBOLS = {
   readLater: { name: "pread", parameters: ["i32", "buffer", "usize", "i64"], result: "isize", nonblocking: true },
   writeLater: { name: "pwrite", parameters: ["i32", "buffer", "usize", "i64"], result: "isize", nonblocking: true },
   syncLater: { name: "fdatasync", parameters: ["i32"], result: "i32", nonblocking: true },
-} as const satisfies Deno.ForeignLibraryInterface;
+}, "open a disk");
 
 const ARM = Deno.build.arch === "aarch64";
 const O_RDONLY = 0,
@@ -336,19 +337,4 @@ function errno(): number {
 function lastError(path: string): Err {
   const number = errno();
   return errFromErrno(number, `${path}: ${errFromErrno(number).message}`);
-}
-
-let loaded: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] | undefined;
-
-/** The C library: loaded once, and kept as long as the process lives. */
-function library(): Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] {
-  if (loaded) return loaded;
-  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    throw new Err("EOPNOTSUPP", "cannot open a disk: FFI is not permitted (try: --allow-ffi)");
-  }
-  try {
-    return loaded = Deno.dlopen("libc.so.6", SYMBOLS).symbols;
-  } catch (cause) {
-    throw new Err("EOPNOTSUPP", "cannot open a disk: no C library with the calls it takes", { cause });
-  }
 }

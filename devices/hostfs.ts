@@ -11,6 +11,7 @@
  */
 
 import { Err, errFromErrno } from "../core/err.ts";
+import { libcCalls } from "../core/host/libc.ts";
 import type { U64 } from "../core/p9/types.ts";
 import { decodeUtf8, encodeUtf8, utf8Length } from "../core/p9/utf8.ts";
 
@@ -27,7 +28,7 @@ const STATX_ALL = 0xfff, RENAME_NOREPLACE = 1, UTIME_NOW = 0x3fffffff, UTIME_OMI
 const ENAMETOOLONG = 36, EINTR = 4;
 const PATH_BYTES = 4096, NAME_BYTES = 256, DIRENT_BYTES = 19;
 
-const SYMBOLS = {
+const library = libcCalls({
   openat: { parameters: ["i32", "buffer", "i32", "u32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
@@ -50,7 +51,7 @@ const SYMBOLS = {
   fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
   geteuid: { parameters: [], result: "u32" },
   __errno_location: { parameters: [], result: "pointer" },
-} as const satisfies Deno.ForeignLibraryInterface;
+}, "serve host files");
 
 /** What statx tells. `mode` is st_mode; times are seconds and nanoseconds. */
 export interface HostStat {
@@ -87,7 +88,7 @@ export type HostTime = "now" | { sec: number; nsec: number } | undefined;
 
 /** The system calls. One for each isolate that uses them. */
 export class HostFs {
-  readonly #c: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+  readonly #c = library();
   readonly #name = new Uint8Array(PATH_BYTES);
   readonly #name2 = new Uint8Array(PATH_BYTES);
   readonly #statBytes = new Uint8Array(256);
@@ -97,7 +98,6 @@ export class HostFs {
 
   /** Throws EOPNOTSUPP where there is no Linux, or no permission for FFI. */
   constructor() {
-    this.#c = (library ??= openLibrary()).symbols;
   }
 
   /** The user number that the calls are made with. */
@@ -315,18 +315,4 @@ function u64(view: DataView, at: number): U64 {
 
 function seconds(view: DataView, at: number): number {
   return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
-}
-
-/** The C library: loaded once, and kept as long as the process lives, for calls may come late. */
-let library: Deno.DynamicLibrary<typeof SYMBOLS> | undefined;
-
-function openLibrary(): Deno.DynamicLibrary<typeof SYMBOLS> {
-  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    throw new Err("EOPNOTSUPP", "cannot serve host files: FFI is not permitted (try: --allow-ffi)");
-  }
-  try {
-    return Deno.dlopen("libc.so.6", SYMBOLS);
-  } catch (cause) {
-    throw new Err("EOPNOTSUPP", "cannot serve host files: no C library with the calls it takes", { cause });
-  }
 }

@@ -11,8 +11,9 @@
  */
 
 import { Err, errFromErrno } from "../core/err.ts";
+import { libcCalls } from "../core/host/libc.ts";
 
-const SYMBOLS = {
+const calls = libcCalls({
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
@@ -31,10 +32,10 @@ const SYMBOLS = {
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   send: { parameters: ["i32", "usize", "u32", "i32"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
-} as const satisfies Deno.ForeignLibraryInterface;
+}, "use network devices of the host");
 
 /** The calls, as functions. */
-export type NetCalls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+export type NetCalls = ReturnType<typeof calls>;
 
 export const EINTR = 4, EAGAIN = 11, EBADFD = 77, ENOBUFS = 105;
 export const O_RDWR = 2, O_NONBLOCK = 0o4000, O_CLOEXEC = 0o2000000;
@@ -42,16 +43,10 @@ const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 
 const MAP_FAILED = 0xffffffffffffffffn;
 const AF_INET = 2, SOCK_DGRAM = 2;
 
-let opened: NetCalls | undefined;
-
 /** The calls. EOPNOTSUPP, with what to try, where FFI is not permitted or this is not Linux. */
 export function netCalls(): NetCalls {
-  if (opened) return opened;
   if (Deno.build.os !== "linux") throw new Err("EOPNOTSUPP", "network devices of the host need Linux");
-  if (typeof Deno.dlopen !== "function" || Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    throw new Err("EOPNOTSUPP", "network devices of the host need FFI (try: placement inline, --allow-ffi)");
-  }
-  return opened = Deno.dlopen("libc.so.6", SYMBOLS).symbols;
+  return calls();
 }
 
 /** Why the last call failed. */

@@ -5,6 +5,7 @@
  * sockets and devices that it opens meanwhile belong to the namespace, which goes with the last of them.
  */
 
+import { libcCalls } from "../core/host/libc.ts";
 import { interop, type Need } from "./skip.ts";
 
 const CLONE_NEWNET = 0x40000000;
@@ -21,17 +22,16 @@ export const NET_NEEDS: readonly Need[] = [
   },
 ];
 
-const LIBC = {
+const calls = libcCalls({
   unshare: { parameters: ["i32"], result: "i32" },
   setns: { parameters: ["i32", "i32"], result: "i32" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
-} as const;
-let libc: Deno.DynamicLibrary<typeof LIBC> | undefined;
+}, "make a network namespace");
 
 /** Runs `fn` in a new network namespace that has nothing but a loopback interface, which is up. */
 export async function inNetns<T>(fn: () => Promise<T>): Promise<T> {
-  const { unshare, setns, open, close } = (libc ??= Deno.dlopen("libc.so.6", LIBC)).symbols;
+  const { unshare, setns, open, close } = calls();
   const home = open(new TextEncoder().encode("/proc/thread-self/ns/net\0"), 0);
   if (home < 0 || unshare(CLONE_NEWNET) !== 0) throw new Error("no new network namespace: needs root");
   try {

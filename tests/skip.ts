@@ -7,6 +7,7 @@
 
 import { accessSync, appendFileSync, constants } from "node:fs";
 import { join } from "node:path";
+import { openAllCalls } from "../core/host/libc.ts";
 
 /** Something that a test needs: why it is not there, or undefined when it is. */
 export type Need = () => string | undefined;
@@ -63,6 +64,7 @@ export function interop(
 ): void {
   const reason = missing(needs);
   if (reason !== undefined) noteSkipped(name, reason);
+  else if (granted("ffi")) openAllCalls();
   Deno.test({ ...rest, name, ignore: reason !== undefined, fn });
 }
 

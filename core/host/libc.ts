@@ -1,8 +1,10 @@
 /**
- * libc: the few calls of the C library that the core makes, by FFI, opened on first use.
+ * libc: calls of the C library, by FFI, opened on first use: those that the core makes, and a way for devices to name
+ * theirs.
  *
  * Layer: core/host. `libc()` answers null where FFI is not permitted or there is no such library, and `whyNoLibc()`
- * says which; nothing here prompts. A 64-bit argument is a bigint made beforehand: a number costs 200 ns more.
+ * says which; nothing here prompts. A library is opened once, and kept as long as the process lives. A 64-bit argument is a
+ * bigint made beforehand: a number costs 200 ns more.
  *
  * See sched_setaffinity(2), prctl(2), clock_gettime(2), syscall(2).
  */
@@ -70,20 +72,56 @@ export function errnoErr(what: string): Err {
 }
 
 function open(): Libc | null {
-  if (typeof Deno === "undefined" || typeof Deno.dlopen !== "function") {
-    reason = "this isolate has no FFI";
-    return null;
-  }
+  const library = openLibrary(SYMBOLS);
+  if (typeof library !== "string") return library;
+  reason = library;
+  return null;
+}
+
+/** What opens each set of calls that some module of this isolate has named. */
+const openers: (() => unknown)[] = [];
+
+/**
+ * Names calls of the C library: the function that is answered gives them, opened on first use. It throws EOPNOTSUPP, with
+ * `what` could not be done and what to try, where FFI is not permitted or a call is missing.
+ *
+ * `const calls = libcCalls({ fsync: { parameters: ["i32"], result: "i32" } }, "serve host files")`
+ */
+export function libcCalls<const S extends Deno.ForeignLibraryInterface>(
+  symbols: S,
+  what: string,
+): () => Deno.DynamicLibrary<S>["symbols"] {
+  let calls: Deno.DynamicLibrary<S>["symbols"] | undefined;
+  const opener = () => {
+    if (calls) return calls;
+    const library = openLibrary(symbols);
+    if (typeof library === "string") throw new Err("EOPNOTSUPP", `cannot ${what}: ${library}`);
+    return calls = library;
+  };
+  openers.push(opener);
+  return opener;
+}
+
+/** Opens all that was named: for tests, in which a library that is opened while they run counts as a leak. */
+export function openAllCalls(): void {
+  for (const opener of [libc, ...openers]) opener();
+}
+
+/** The calls, or why there are none. */
+function openLibrary<const S extends Deno.ForeignLibraryInterface>(
+  symbols: S,
+): Deno.DynamicLibrary<S>["symbols"] | string {
+  if (typeof Deno === "undefined" || typeof Deno.dlopen !== "function") return "this isolate has no FFI";
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    reason = "FFI is not permitted (try: --allow-ffi)";
-    return null;
+    return "FFI is not permitted (try: placement inline, --allow-ffi)";
   }
+  let failure: unknown;
   for (const name of NAMES) {
     try {
-      return Deno.dlopen(name, SYMBOLS).symbols;
+      return Deno.dlopen(name, symbols).symbols;
     } catch (e) {
-      reason = `no C library with these calls: ${(e as Error).message}`;
+      failure = e;
     }
   }
-  return null;
+  return `no C library with these calls: ${(failure as Error).message}`;
 }
