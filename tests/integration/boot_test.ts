@@ -97,7 +97,7 @@ export default definePlugin({
 Deno.test("paths are the caller's; a second node of a user gets a socket of its own, and is told of the first", async () => {
   const dir = await Deno.realPath(await Deno.makeTempDir());
   const said = async (args: string[]) => {
-    const { code, text } = await boot(args, { input: "exit\n", env: { XDG_RUNTIME_DIR: dir }, cwd: dir });
+    const { code, text } = await boot(args, { input: "exit\n", env: { XDG_RUNTIME_DIR: dir, INIT_CWD: dir }, cwd: dir });
     assert.equal(code, 0, text);
     return text;
   };
