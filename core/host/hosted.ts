@@ -2,7 +2,8 @@
  * Hosted: what the kernel holds of a plugin that runs at a distance, in an isolate or a process, and the words that
  * the two sides say to each other.
  *
- * Layer: core/host; types and limits, and the text of an error. isolate.ts and process.ts make these.
+ * Layer: core/host; types and limits, and the text of an error. isolate.ts and process.ts make these, watchdog.ts
+ * listens to their hearts.
  */
 
 import type { Clock } from "../clock.ts";
@@ -10,6 +11,7 @@ import { type Code, Err, ERRORS, toErr } from "../err.ts";
 import type { Transport } from "../p9/transport.ts";
 import type { PortRef } from "../ring/transport.ts";
 import type { StartReason } from "../plugin/plugin.ts";
+import type { Watchdog } from "./watchdog.ts";
 
 /** What a plugin's start needs to know; goes to it as it is. */
 export interface PluginSpec {
@@ -89,6 +91,10 @@ export interface Hosted {
   readonly exited: Promise<Exit>;
   /** Heartbeats so far. */
   beats(): number;
+  /** Kills it, or tells of it, when its heart stands still. */
+  readonly dog: Watchdog;
+  /** Called at the next work that is handed to it, once. */
+  onWork: (() => void) | undefined;
   /** Asks it to stop, waits `stopMs`, then kills. Resolves once it is gone. */
   stop(): Promise<void>;
   /** Ends it now. Resolves once it is gone. */
@@ -149,38 +155,6 @@ export function textError(sent: unknown, what: string): Err {
 export function clip(text: unknown, max = 4096): string {
   const whole = typeof text === "string" ? text : String(text ?? "no reason given");
   return whole.length > max ? `${whole.slice(0, max)}...` : whole;
-}
-
-/** Kills what has had no heartbeat for too long. Counts its own looks, so that a machine that slept harms nobody. */
-export class Watch {
-  readonly #clock: Clock;
-  readonly #watched = new Map<() => number, { last: number; still: number; limit: number; hung: () => void }>();
-  #cancel: (() => void) | undefined;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** Calls `hung` once `beats` has stood still for `hangMs`. Answers how to end the watch. */
-  add(beats: () => number, hangMs: number, hung: () => void): () => void {
-    // one look more than the limit needs: a beat and a look drift against each other
-    const limit = Math.ceil(hangMs / BEAT_MS) + 1;
-    this.#watched.set(beats, { last: beats(), still: 0, limit, hung });
-    this.#cancel ??= this.#clock.after(BEAT_MS, () => this.#look());
-    return () => this.#watched.delete(beats);
-  }
-
-  #look(): void {
-    for (const [beats, w] of this.#watched) {
-      const now = beats();
-      w.still = now === w.last ? w.still + 1 : 0;
-      w.last = now;
-      if (w.still < w.limit) continue;
-      this.#watched.delete(beats);
-      w.hung();
-    }
-    this.#cancel = this.#watched.size > 0 ? this.#clock.after(BEAT_MS, () => this.#look()) : undefined;
-  }
 }
 
 /** Resolves with the promise, or with undefined after `ms`. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../clock.ts";
-import { BEAT_MS, errorText, textError, Watch, within } from "./hosted.ts";
+import { BEAT_MS, errorText, textError, within } from "./hosted.ts";
+import { Watch, Watchdog } from "./watchdog.ts";
 import { Err } from "../err.ts";
 
 /** A clock that stands until it is moved. */
@@ -38,7 +39,7 @@ class HandClock implements Clock {
 Deno.test("a watch calls once when the heart has stood still long enough, and not before", () => {
   const clock = new HandClock(), watch = new Watch(clock);
   let beats = 0, hung = 0;
-  watch.add(() => beats, 4 * BEAT_MS, () => hung++);
+  watch.add(() => beats, [{ ms: 4 * BEAT_MS, passed: () => hung++ }]);
   for (let i = 0; i < 20; i++) {
     beats++;
     clock.move(BEAT_MS);
@@ -54,7 +55,7 @@ Deno.test("a watch calls once when the heart has stood still long enough, and no
 
 Deno.test("a watch that is ended calls nobody, and keeps no alarm", () => {
   const clock = new HandClock(), watch = new Watch(clock);
-  const end = watch.add(() => 0, BEAT_MS, () => assert.fail("it was ended"));
+  const end = watch.add(() => 0, [{ ms: BEAT_MS, passed: () => assert.fail("it was ended") }]);
   end();
   clock.move(10 * BEAT_MS);
   assert.equal(clock.alarms, 0);
@@ -80,4 +81,30 @@ Deno.test("an error keeps its code on the way, and garbage becomes EIO", () => {
     assert.equal(textError(garbage, "x").code, "EIO");
   }
   assert.ok(textError({ message: "y".repeat(1e6) }, "x").message.length < 5000);
+});
+
+Deno.test("a watchdog tells first and kills later; a heart that beats again is told of, and left alone counts", () => {
+  const clock = new HandClock(), watch = new Watch(clock), told: string[] = [];
+  let beats = 0;
+  const watched = { beats: () => beats, gone: () => false, hung: (why: string) => void told.push(`kill: ${why}`) };
+  const dog = new Watchdog(watch, watched, 0);
+  dog.set({ warn: 1000, watchdog: 3000, hang: "kill" }, (text) => told.push(text));
+  clock.move(2000);
+  assert.deepEqual(told.splice(0), ["no heartbeat for 1000 ms, it is killed at 3000"]);
+  beats++;
+  clock.move(500);
+  assert.deepEqual(told.splice(0), ["its heart beats again"]);
+  clock.move(10_000);
+  assert.deepEqual(told.splice(0).slice(1), [
+    "no heartbeat for 3000 ms: it is killed",
+    "kill: no heartbeat for 3000 ms",
+  ]);
+  dog.set({ warn: 0, watchdog: 1000, hang: "report" }, (text) => told.push(text));
+  clock.move(10_000);
+  assert.deepEqual([told.splice(0), dog.hangs], [["no heartbeat for 1000 ms: it is left alone"], 1]);
+  dog.set({ warn: 0, watchdog: 0, hang: "kill" }, (text) => told.push(text));
+  clock.move(100_000);
+  dog.end();
+  clock.move(BEAT_MS);
+  assert.deepEqual([told, clock.alarms], [[], 0]);
 });

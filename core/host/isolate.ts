@@ -9,7 +9,7 @@
  * as one.
  */
 
-import { type Budget, DEFAULT_BUDGET, type Doorbell, isParked } from "../ring/doorbell.ts";
+import { type Budget, DEFAULT_BUDGET, type Doorbell, isBlocked, isParked } from "../ring/doorbell.ts";
 import type { RingMatrix } from "../ring/matrix.ts";
 import { type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
 import type { Clock } from "../clock.ts";
@@ -33,7 +33,6 @@ import {
   textError,
   type ToPlugin,
   TURNED,
-  type Watch,
   within,
 } from "./hosted.ts";
 import type { Served } from "./module_hooks.ts";
@@ -41,6 +40,7 @@ import { libc } from "./libc.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
 import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
 import type { FromWarden, ToWarden } from "./warden.ts";
+import { type Watch, Watchdog } from "./watchdog.ts";
 
 /** How long an isolate has to end itself before its thread is ended. */
 const EXIT_MS = 25;
@@ -132,9 +132,8 @@ export class Isolate implements Hosted {
   readonly exited: Promise<Exit>;
   /** Resolves when the plugin serves; rejects with why it does not. */
   readonly up: Promise<void>;
+  readonly dog: Watchdog;
   pid = -1;
-  /** How often its heart stood still and it was left alone. */
-  hangs = 0;
 
   readonly #host: IsolateHost;
   readonly #spec: IsolateSpec;
@@ -147,9 +146,6 @@ export class Isolate implements Hosted {
   readonly #lanes = new MessageChannel();
   readonly #grants = new Map<number, (ok: boolean) => void>();
   #lastGrant = 0;
-  #hangMs: number;
-  #hang: "kill" | "report" = "kill";
-  #toldHang: (why: string) => void = () => {};
   readonly #stopped = Promise.withResolvers<void>();
   readonly #up = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<Exit>();
@@ -158,14 +154,14 @@ export class Isolate implements Hosted {
   #why: Exit | undefined;
   #ending = false;
   #ended = false;
-  #unwatch = () => {};
+  /** How often it was seen to sleep in a call that blocks: its heart stands still, and all is well. */
+  #naps = 0;
 
   constructor(spec: IsolateSpec, host: IsolateHost) {
     this.name = spec.name;
     this.confinement = `${host.confinement}, heap ${host.limits.heapMb} MiB, buffers ${host.limits.memoryMb} MiB`;
     this.#spec = spec;
     this.#host = host;
-    this.#hangMs = host.limits.hangMs;
     // Two generations of a plugin run side by side while it is reloaded.
     this.row = `${spec.name}.${host.id}`;
     host.rings.join(this.row, spec.cpu ?? onlyCpu());
@@ -174,6 +170,7 @@ export class Isolate implements Hosted {
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
     this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
+    this.dog = this.#watchdog();
     this.#begin(theirs);
   }
 
@@ -208,14 +205,12 @@ export class Isolate implements Hosted {
     if (!this.#ended) this.#host.rings.moved(this.row, cpu);
   }
 
-  /** From now on so many milliseconds without a heartbeat are too many (0: none are), and it is killed or told of. */
-  watchdog(ms: number, hang: "kill" | "report", told: (why: string) => void): void {
-    if (this.#ended) return;
-    this.#toldHang = told;
-    this.#hangMs = ms;
-    this.#hang = hang;
-    this.#unwatch();
-    this.#keepWatch();
+  get onWork(): (() => void) | undefined {
+    return this.transport.onWrite;
+  }
+
+  set onWork(told: (() => void) | undefined) {
+    this.transport.onWrite = told;
   }
 
   async stop(): Promise<void> {
@@ -280,7 +275,6 @@ export class Isolate implements Hosted {
       port,
       budget: { ...DEFAULT_BUDGET, ...spec.budget },
     };
-    this.#keepWatch();
     within(clock, limits.startMs, this.up).then(
       () => this.#up.reject(new Err("ETIMEDOUT", `${name}: it did not start in ${limits.startMs} ms`)),
       () => {},
@@ -293,9 +287,19 @@ export class Isolate implements Hosted {
     ]);
   }
 
-  #keepWatch(): void {
-    if (this.#hangMs === 0) return void (this.#unwatch = () => {});
-    this.#unwatch = this.#host.watch.add(() => this.beats(), Math.max(this.#hangMs, 1), () => this.#silent());
+  /** A program may compute for as long as it likes, unless it is set otherwise. */
+  #watchdog(): Watchdog {
+    const watched = {
+      beats: () => this.beats() + (this.#blocked ? ++this.#naps : this.#naps),
+      gone: () => this.#goneSilently(),
+      hung: (why: string) => this.#fault("hung", why),
+    };
+    return new Watchdog(this.#host.watch, watched, this.#spec.program ? 0 : this.#host.limits.hangMs);
+  }
+
+  get #blocked(): boolean {
+    const bell = this.#host.rings.find(this.row)?.bell;
+    return bell !== undefined && isBlocked(bell);
   }
 
   #serveModules(graph: string, folder: string): void {
@@ -349,19 +353,13 @@ export class Isolate implements Hosted {
     this.#up.reject(textError(error, this.name));
   }
 
-  /** The heart stands still: the thread is in a loop, or has ended without a word. */
-  #silent(): void {
-    const { heapMb } = this.#host.limits, why = `no heartbeat for ${this.#hangMs} ms`;
-    if (this.pid > 0 && !threadIds().includes(this.pid)) {
-      this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
-      this.#gone();
-    } else if (this.#spec.program) this.#keepWatch();
-    else {
-      this.#toldHang(this.#hang === "kill" ? `${why}: it is killed` : `${why}: it is left alone`);
-      if (this.#hang === "kill") return this.#fault("hung", why);
-      this.hangs++;
-      this.#keepWatch();
-    }
+  /** Whether the thread has ended without a word, and not just its heart stands still. */
+  #goneSilently(): boolean {
+    if (this.pid <= 0 || threadIds().includes(this.pid)) return false;
+    const { heapMb } = this.#host.limits;
+    this.#fault("gone", `its thread ended without a word (a heap of ${heapMb} MiB that ran full?)`);
+    this.#gone();
+    return true;
   }
 
   #heapFull(): void {
@@ -399,7 +397,7 @@ export class Isolate implements Hosted {
     if (this.#ended) return;
     this.#ended = true;
     this.#spec.down?.();
-    this.#unwatch();
+    this.dog.end();
     this.#why ??= { reason: "gone", text: "it ended without a word" };
     this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));
     this.transport.close();

@@ -42,8 +42,9 @@ function isolateMember(isolate: Isolate): Member {
       const answered = readRing(isolate.transport.in.ref).producer.bytes;
       return { written: producer.bytes, taken: consumer.bytes, answered, awake: !isolate.parked };
     },
-    watchdog: (ms, hang, told) => isolate.watchdog(ms, hang, told),
-    counters: () => ({ ...isolate.counters(), beats: isolate.beats(), hangs: isolate.hangs }),
+    watchdog: (vigil, told) => isolate.dog.set(vigil, told),
+    onWork: (told) => isolate.onWork = told,
+    counters: () => ({ ...isolate.counters(), beats: isolate.beats(), hangs: isolate.dog.hangs }),
     kill: () => isolate.kill(),
   };
 }
@@ -56,8 +57,9 @@ function processMember(process: Hosted): Member {
     moved() {},
     spin() {},
     queue: () => undefined,
-    watchdog() {},
-    counters: () => ({ beats: process.beats() }),
+    watchdog: (vigil, told) => process.dog.set(vigil, told),
+    onWork: (told) => process.onWork = told,
+    counters: () => ({ beats: process.beats(), hangs: process.dog.hangs }),
     kill: () => process.kill(),
   };
 }

@@ -21,12 +21,12 @@ import {
   type Limits,
   type PluginSpec,
   textError,
-  type Watch,
   within,
 } from "./hosted.ts";
 import { type Jail, makeJail, type OwnFilter, type Permissions } from "./jail.ts";
 import type { ModuleServer } from "./modules.ts";
 import { pinThread } from "./threads.ts";
+import { type Watch, Watchdog } from "./watchdog.ts";
 
 /** Bytes of one DATA frame at the most: as much as a pipe holds. */
 const PIECE_BYTES = 65_536 - FRAME_HEADER;
@@ -73,6 +73,8 @@ export class PluginProcess implements Hosted {
   readonly exited: Promise<Exit>;
   /** Resolves when the plugin serves; rejects with why it does not. */
   readonly up: Promise<void>;
+  readonly dog: Watchdog;
+  onWork: (() => void) | undefined;
   pid = -1;
   /** Walls around it, as far as it is told that they stand. */
   #walls = "";
@@ -101,6 +103,8 @@ export class PluginProcess implements Hosted {
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
     this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
+    const watched = { beats: () => this.beats(), gone: () => false, hung: (why: string) => this.#end("hung", why) };
+    this.dog = new Watchdog(host.watch, watched, host.limits.hangMs);
     this.#run().catch((e) => this.#finish({ reason: "crashed", text: toErr(e).message }, e));
   }
 
@@ -134,7 +138,7 @@ export class PluginProcess implements Hosted {
   }
 
   async #run(): Promise<void> {
-    const { limits, clock, modules, watch } = this.#host, spec = this.#spec;
+    const { limits, clock, modules } = this.#host, spec = this.#spec;
     const folder = modules.folderOf(spec.module);
     const jail = await makeJail({
       name: spec.name,
@@ -147,16 +151,12 @@ export class PluginProcess implements Hosted {
     this.#walls = jail.walls;
     try {
       const child = this.#spawn(jail);
-      const unwatch = watch.add(() => this.beats(), limits.hangMs, () => {
-        this.#end("hung", `no heartbeat for ${limits.hangMs} ms`);
-      });
       within(clock, limits.startMs, this.up).then(() => {
         this.#up.reject(new Err("ETIMEDOUT", `${spec.name}: it did not start in ${limits.startMs} ms`));
       }, () => {});
       this.up.catch(() => this.#end("crashed", "it did not start"));
       this.#send(this.#boot(jail)).catch(() => {}); // a broken pipe: it has died, which its status tells
       const [status] = await Promise.all([child.status, this.#receive(child, folder), this.#listen(child)]);
-      unwatch();
       this.#finish(this.#why ?? this.#verdict(status));
     } finally {
       jail.dispose();
@@ -212,12 +212,19 @@ export class PluginProcess implements Hosted {
       for (;;) {
         const count = await this.#inner.read(room);
         if (count === null) return void this.stop(); // whoever used it lets it go: it may still put its things in order
+        this.#tellWork();
         putHeader(frame, DATA, count);
         await this.#stdin!.write(frame.subarray(0, FRAME_HEADER + count));
       }
     } catch {
       // the pipe broke: its status tells why
     }
+  }
+
+  #tellWork(): void {
+    const told = this.onWork;
+    this.onWork = undefined;
+    told?.();
   }
 
   /** Takes what the process sends until it closes its standard output. */
@@ -308,6 +315,7 @@ export class PluginProcess implements Hosted {
 
   #finish(why: Exit, cause?: unknown): void {
     if (this.#ended) return;
+    this.dog.end();
     this.#signal(); // what it started and left behind
     this.#ended = true;
     this.#spec.down?.();

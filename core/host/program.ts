@@ -26,6 +26,8 @@ import type { Served } from "./module_hooks.ts";
 import { translate } from "./modules.ts";
 import type { Warden } from "./spawn.ts";
 
+/** A program may compute for as long as it likes. */
+const PROGRAM_VIGIL = { warn: 0, watchdog: 0 };
 /** The largest module, bytes. */
 const MAX_MODULE_BYTES = 8 << 20;
 
@@ -84,7 +86,7 @@ export class Programs implements ProgramStarter {
   #place(child: Proc, isolate: Isolate, cpu?: number): void {
     const { cores } = this.#kernel, name = procClient(child.pid), member = memberOf(isolate);
     if (!cores) return;
-    cores.join(name, member, cpu === undefined ? {} : { pin: [cpu] });
+    cores.join(name, member, { ...PROGRAM_VIGIL, ...cpu === undefined ? {} : { pin: [cpu] } });
     isolate.exited.then(() => cores.leave(name, member));
   }
 

@@ -10,13 +10,14 @@ import { RingMatrix } from "../ring/matrix.ts";
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
 import { hostClock } from "./clock.ts";
-import { DEFAULT_HOST_LIMITS, type Limits, Watch } from "./hosted.ts";
+import { DEFAULT_HOST_LIMITS, type Limits } from "./hosted.ts";
 import { Isolate, type IsolateSpec, KERNEL, onlyCpu } from "./isolate.ts";
 import type { LockReport } from "./lockdown.ts";
 import { ModuleServer } from "./modules.ts";
 import { PluginProcess, type ProcessSpec } from "./process.ts";
 import { turn } from "./turn.ts";
 import type { FromWarden, KernelInit, KernelLocked, ToWarden } from "./warden.ts";
+import { Watch } from "./watchdog.ts";
 
 /** What a Warden is made with. */
 export interface WardenOptions {

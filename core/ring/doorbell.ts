@@ -113,6 +113,11 @@ export function isParked(ref: BellRef): boolean {
   return Atomics.load(new Int32Array(ref.buffer, ref.offset, 1), 0) === PARKED;
 }
 
+/** Whether who owns a bell is blocked on it: its event loop stands. */
+export function isBlocked(ref: BellRef): boolean {
+  return Atomics.load(new Int32Array(ref.buffer, ref.offset, 1), 0) === NAPPING;
+}
+
 /** Rings a bell that is given by its reference: for the slow path (close, revoke). */
 export function ringBell(ref: BellRef): boolean {
   return ringWords(bellWords(ref));

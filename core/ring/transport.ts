@@ -45,6 +45,8 @@ export interface RingTransport extends Transport {
   readonly in: Consumer;
   readonly out: Producer;
   readonly doorbell: Doorbell;
+  /** Called at the next write, once. */
+  onWrite: (() => void) | undefined;
 }
 
 /** Makes the two rings and the two bells between `a` and `b`, in memory of their own. */
@@ -89,6 +91,7 @@ class Pair implements RingTransport {
   readonly in: Consumer;
   readonly out: Producer;
   readonly doorbell: Doorbell;
+  onWrite: (() => void) | undefined;
   #closed = false;
 
   constructor(port: PortRef, doorbell: Doorbell) {
@@ -109,6 +112,7 @@ class Pair implements RingTransport {
 
   write(bytes: Uint8Array): void | Promise<void> {
     if (this.out.gone) throw this.#hangup();
+    if (this.onWrite) this.#tellWrite(this.onWrite);
     const count = this.out.put(bytes);
     if (!this.out.publish()) throw this.#hangup();
     this.in.due = true;
@@ -122,6 +126,11 @@ class Pair implements RingTransport {
     this.out.close();
     this.in.close();
     this.doorbell.ring(); // a wait of our own ends too
+  }
+
+  #tellWrite(told: () => void): void {
+    this.onWrite = undefined;
+    told();
   }
 
   /** What is there now; null at the end, 0 when there is nothing yet. */

@@ -16,15 +16,18 @@ import type { Ask } from "./client.ts";
 import { type ClientRow, CoreTable } from "./cores.ts";
 import { formatCpus } from "./cpulist.ts";
 import { Histogram, QueueProbe, type QueueView } from "./qdelay.ts";
-import { type CoreSettings, DEFAULT_SETTINGS } from "./settings.ts";
+import { IDLE_SHARE, Rest } from "./rest.ts";
+import { type CoreSettings, DEFAULT_SETTINGS, type Vigil } from "./settings.ts";
 import type { Topology } from "./topology.ts";
 
 /** The shortest and longest time between two looks at the queues. */
 const MIN_TICK_MS = 1, MAX_TICK_MS = 50;
 /** When nothing was asked of those who are looked at for so long, looks come as seldom as this. */
 const QUIET_MS = 500, QUIET_TICK_MS = 200;
-/** Who has not asked for it for so long, and has used so little of it, gives a core back. */
-const IDLE_MS = 1000, IDLE_SHARE = 0.1;
+/** Who has not asked for it for so long, and has hardly used it, gives a core back. */
+const IDLE_MS = 1000;
+/** Looks come so often while somebody is short of cores that others might lend, and while one who lent may wake by itself. */
+const SHORT_TICK_MS = 100, LENT_TICK_MS = 10;
 /** Events that are kept for who comes late. */
 const MAX_EVENTS = 64;
 
@@ -45,8 +48,10 @@ export interface Member {
   spin(looks: number | undefined): void;
   /** Its requests; undefined when it has no queue to look at. */
   queue(): QueueView | undefined;
-  /** So many milliseconds without a heartbeat are too many: then `told` is called, and it is killed or left alone. */
-  watchdog(ms: number, hang: "kill" | "report", told: (why: string) => void): void;
+  /** Watches its heart by these limits; `told` hears what is seen. */
+  watchdog(vigil: Vigil, told: (what: string) => void): void;
+  /** `told` is called at the next request that is handed to it, once; undefined: nobody is. */
+  onWork(told: (() => void) | undefined): void;
   /** Its counters, by name. */
   counters(): Record<string, number>;
   /** Ends it now; it is started again as its restart policy says. */
@@ -101,6 +106,8 @@ export interface ClientState {
   readonly delayMs: number;
   /** How often its queue delay was above `qdelay`. */
   readonly congested: number;
+  /** It rests, and its promised cores are lent until it wakes. */
+  readonly lent: boolean;
 }
 
 interface Client {
@@ -120,6 +127,9 @@ interface Client {
   /** When it was last congested, and what CPU time it had then. */
   sinceMs: number;
   usedMs: number;
+  /** How long it has rested, and whether its cores are lent for that. */
+  readonly rest: Rest;
+  lent: boolean;
   /** The last thing that was said of its congestion. */
   said: string;
   scheduled: string;
@@ -184,12 +194,12 @@ export class CoreControl {
       throw e;
     }
     this.#clients.set(name, client);
-    const { watchdog, hang, spinning } = this.#settings(client);
-    member.watchdog(watchdog, hang, (why) => this.event(`${name}: ${why}`));
+    const { spinning } = this.#settings(client);
+    this.#guard(client, member);
+    client.lent = false;
     if (spinning !== undefined) member.spin(spinning);
-    this.#place();
     this.#livelyMs = this.#clock.monotonic();
-    this.#arm();
+    this.#place();
   }
 
   /** Something of a client has ended. */
@@ -208,23 +218,23 @@ export class CoreControl {
     if (patch.pin && client.members.size === 0) {
       throw new Err("ESRCH", `${name} does not run: nothing is there to move`);
     }
+    const lent = client.lent;
     client.set = { ...before, ...patch };
+    client.lent = false;
     try {
       this.#mayPin(client, patch);
       this.#schedule(client);
       this.table.set(name, this.#ask(client));
     } catch (e) {
       client.set = before;
+      client.lent = lent;
       throw e;
     }
-    const { spinning, watchdog, hang } = this.#settings(client);
+    const { spinning } = this.#settings(client);
     for (const member of client.members.keys()) {
       if ("spinning" in patch) member.spin(spinning);
-      if ("watchdog" in patch || "hang" in patch) {
-        member.watchdog(watchdog, hang, (why) => this.event(`${name}: ${why}`));
-      }
+      if ("watchdog" in patch || "warn" in patch || "hang" in patch) this.#guard(client, member);
     }
-    this.#arm();
   }
 
   /** Gives a core back: the client's last, or a given one. It is wanted again when `want` says so. */
@@ -294,20 +304,20 @@ export class CoreControl {
   }
 
   #state(client: Client): ClientState {
-    const { name, members, cpus, moves, delays, delayMs, congested } = client;
+    const { name, members, cpus, moves, delays, delayMs, congested, lent } = client;
     const row = this.table.client(name), settings = this.#settings(client);
-    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested };
+    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested, lent };
   }
 
   #settings(client: Client): CoreSettings {
     return { ...DEFAULT_SETTINGS, ...client.base, ...client.set };
   }
 
-  /** What a client asks of the table now. One that nothing runs for wants no core, and keeps its promise. */
+  /** What a client asks of the table now. One that nothing runs for, or that rests, wants no core, and keeps its promise. */
   #ask(client: Client): Ask {
     const { cores, guaranteed, want, wired, siblings, priority } = this.#settings(client);
     const auto = Math.min(cores, guaranteed + client.extra);
-    const now = client.members.size === 0 ? 0 : want === "auto" ? auto : want;
+    const now = client.members.size === 0 || client.lent ? 0 : want === "auto" ? auto : want;
     return { cores, guaranteed, want: now, wired, siblings, priority };
   }
 
@@ -337,6 +347,7 @@ export class CoreControl {
       placements.push({ name: client.name, tids: tidsOf(client), cpus, dedicated });
     }
     this.#shared(only(shared));
+    this.#arm();
     if (!this.#touched) return;
     const problems = this.host.place({ shared, placements }).join("; ");
     if (problems !== "" && problems !== this.#problems) this.event(problems);
@@ -354,19 +365,26 @@ export class CoreControl {
     client.cpus = text;
   }
 
-  /** Looks at the queues from time to time, as long as somebody wants that. */
+  #guard(client: Client, member: Member): void {
+    member.watchdog(this.#settings(client), (what) => this.event(`${client.name}: ${what}`));
+  }
+
+  /** Looks at the queues, and at who rests, from time to time: as long as somebody wants that. */
   #arm(): void {
     const watched = [...this.#clients.values()].filter((c) => c.members.size > 0 && this.#settings(c).qdelay > 0);
+    const tickMs = Math.min(this.#queueTickMs(watched), this.#lendTickMs());
     this.#cancelTick?.();
     this.#cancelTick = undefined;
-    if (watched.length === 0) return;
-    this.#cancelTick = this.#clock.after(this.#tickMs(watched), () => {
+    if (tickMs === Infinity) return;
+    this.#cancelTick = this.#clock.after(tickMs, () => {
       for (const client of watched) this.#look(client);
+      this.#lookAtRest();
       this.#arm();
     });
   }
 
-  #tickMs(watched: Client[]): number {
+  #queueTickMs(watched: Client[]): number {
+    if (watched.length === 0) return Infinity;
     const now = this.#clock.monotonic();
     const asked = watched.flatMap(({ members }) => [...members.keys()]).reduce(
       (n, m) => n + (m.queue()?.written ?? 0),
@@ -426,6 +444,56 @@ export class CoreControl {
     this.table.set(client.name, this.#ask(client));
   }
 
+  // Who rests lends its promised cores to who is short of them, and has them back when it wakes.
+
+  #lendTickMs(): number {
+    const clients = [...this.#clients.values()];
+    if (clients.some((c) => c.lent)) return LENT_TICK_MS;
+    return clients.some((c) => this.#lends(c).length > 0) ? SHORT_TICK_MS : Infinity;
+  }
+
+  #lookAtRest(): void {
+    const now = this.#clock.monotonic();
+    for (const client of this.#clients.values()) {
+      if (!client.lent && this.#lends(client).length === 0) {
+        client.rest.restart();
+        continue;
+      }
+      const waiting = [...client.members.keys()].some((m) => isWaiting(m.queue()));
+      const restedMs = client.rest.look(now, this.host.cpuMs(tidsOf(client)), waiting);
+      if (client.lent && (restedMs === 0 || !this.#isLent(client))) this.#wake(client);
+      else if (!client.lent && restedMs >= this.#settings(client).lend) this.#lend(client);
+    }
+  }
+
+  /** The promised cores that a client has and might lend: there is one who is short of them. */
+  #lends({ name, lent, members }: Client): readonly number[] {
+    if (lent || members.size === 0 || this.#settings(this.#need(name)).lend === 0) return [];
+    const { allocated, provisioned } = this.table.client(name), own = provisioned.filter((c) => allocated.includes(c));
+    const short = this.table.clients().filter((row) => row.name !== name && row.unmet !== "");
+    return own.filter((cpu) => short.some(({ wired }) => wired?.includes(cpu) ?? true));
+  }
+
+  #lend(client: Client): void {
+    const cpus = this.#lends(client);
+    client.lent = true;
+    this.event(`${client.name}: rests, and core ${formatCpus(cpus)} may be lent`);
+    this.table.set(client.name, this.#ask(client));
+    for (const member of client.members.keys()) member.onWork(() => this.#wake(client));
+  }
+
+  #isLent({ name }: Client): boolean {
+    return this.table.client(name).provisioned.some((cpu) => this.table.core(cpu).lent);
+  }
+
+  #wake(client: Client): void {
+    if (!client.lent || this.#clients.get(client.name) !== client) return;
+    client.lent = false;
+    client.rest.restart();
+    for (const member of client.members.keys()) member.onWork(undefined);
+    this.table.set(client.name, this.#ask(client));
+  }
+
   #need(name: string): Client {
     const client = this.#clients.get(name);
     if (!client) {
@@ -444,10 +512,16 @@ function newClient(name: string, base: Partial<CoreSettings>): Client {
     members: new Map(),
     delays: new Histogram(),
     cpus: "",
+    rest: new Rest(),
+    lent: false,
     said: "",
     scheduled: "",
     ...counts,
   };
+}
+
+function isWaiting(queue: QueueView | undefined): boolean {
+  return queue !== undefined && queue.written > queue.taken;
 }
 
 /** The one CPU, or -1 when there are more. */

@@ -6,7 +6,7 @@ import type { Err } from "../err.ts";
 import { CoreControl, type CoreHost, type Member, type Plan } from "./control.ts";
 import { formatCpus } from "./cpulist.ts";
 import { Histogram, QueueProbe } from "./qdelay.ts";
-import { entrySettings, parseSettings } from "./settings.ts";
+import { entrySettings, parseSettings, type Vigil } from "./settings.ts";
 import { madeTopology } from "./topology.ts";
 
 /** A control of four cores, and what its host was told. */
@@ -57,13 +57,15 @@ class Runner implements Member {
   cpu = -2;
   looks: number | undefined = -1;
   dog = "";
+  work: (() => void) | undefined;
   killed = false;
   constructor(readonly id: string, readonly tid: number) {}
   tids = () => [this.tid];
   moved = (cpu: number) => void (this.cpu = cpu);
   spin = (looks: number | undefined) => void (this.looks = looks);
   queue = () => ({ written: this.written, taken: this.taken, answered: 0, awake: false });
-  watchdog = (ms: number, hang: string) => void (this.dog = `${hang} ${ms}`);
+  watchdog = ({ warn, watchdog, hang }: Vigil) => void (this.dog = `${hang} ${watchdog} ${warn}`);
+  onWork = (told: (() => void) | undefined) => void (this.work = told);
   counters = () => ({});
   kill = async () => void (this.killed = true);
 }
@@ -107,13 +109,13 @@ Deno.test("what was set by ctl outlives a restart; meanwhile the promise stays a
     "a",
     parseSettings(["cores", "1", "guaranteed", "1", "spinning", "7", "watchdog", "900", "hang", "report"]),
   );
-  assert.deepEqual([rig.where("a"), first.looks, first.dog], ["1 alone", 7, "report 900"]);
+  assert.deepEqual([rig.where("a"), first.looks, first.dog], ["1 alone", 7, "report 900 2000"]);
   control.leave("a", first);
   assert.deepEqual([control.client("a").row.provisioned, control.client("a").row.allocated], [[1], []]);
   refused("ESRCH", /a does not run: nothing is there to move/, () => control.set("a", { pin: [0] }));
   const second = new Runner("worker-2", 12);
   control.join("a", second, {});
-  assert.deepEqual([rig.where("a"), second.looks, second.dog], ["1 alone", 7, "report 900"]);
+  assert.deepEqual([rig.where("a"), second.looks, second.dog], ["1 alone", 7, "report 900 2000"]);
 });
 
 Deno.test("a guarantee that can not be met is refused at the start, and nothing has changed", () => {
@@ -169,7 +171,7 @@ Deno.test("a request that waits longer than qdelay brings a core; unused, it is 
 
 Deno.test("when there is no core to give it is said why, once", () => {
   const rig = new Rig(2), { control, clock } = rig, b = new Runner("worker-2", 12);
-  control.join("a", new Runner("worker-1", 11), entrySettings(1));
+  control.join("a", new Runner("worker-1", 11), entrySettings({ cores: 1, guaranteed: 1, lend: 0 }));
   control.join("b", b, entrySettings({ cores: 1, qdelay: 2000 }));
   b.written = 10;
   clock.advance(200);
@@ -231,4 +233,52 @@ Deno.test("what was taken in a batch waits too, until something is answered or i
   assert.equal(look(40, 0, false, 13), 0, "it rests: a read that blocks is no wait for a core");
   assert.equal(look(40, 9, true, 14), 0, "answered");
   assert.equal(look(40, 9, true, 30), 0);
+});
+
+Deno.test("a guaranteed core whose owner rests is lent to who is short, and taken back at its next request", () => {
+  const rig = new Rig(2), { control, clock } = rig, a = new Runner("worker-1", 11), b = new Runner("worker-2", 12);
+  control.join("a", a, entrySettings(1));
+  clock.advance(5000);
+  assert.equal(rig.where("a"), "1 alone", "nobody is short of a core: it keeps it");
+  control.join("b", b, entrySettings({ cores: 1, want: 1 }));
+  assert.match(control.client("b").row.unmet, /no core is free/);
+  clock.advance(900);
+  assert.equal(rig.where("a"), "1 alone", "it has not rested for long enough");
+  clock.advance(500);
+  assert.deepEqual([rig.where("a"), rig.where("b"), control.client("a").lent], ["0", "1 alone", true]);
+  assert.deepEqual(control.client("a").row.provisioned, [1]);
+  a.work!();
+  assert.deepEqual([rig.where("a"), rig.where("b"), a.work], ["1 alone", "0", undefined]);
+  clock.advance(1500);
+  assert.equal(rig.where("b"), "1 alone", "it rests again");
+  rig.cpuMs += 8;
+  clock.advance(10);
+  assert.equal(rig.where("a"), "1 alone", "it woke by itself");
+  control.set("a", { lend: 0 });
+  clock.advance(5000);
+  assert.equal(rig.where("a"), "1 alone", "it lends nothing");
+});
+
+Deno.test("who works, has requests waiting, or is asked for another core than its own, lends none", () => {
+  const rig = new Rig(3), { control, clock } = rig, a = new Runner("worker-1", 11), b = new Runner("worker-2", 12);
+  control.join("a", a, entrySettings({ cores: 1, guaranteed: 1, wired: "1" }));
+  control.join("c", new Runner("worker-3", 13), entrySettings({ cores: 1, guaranteed: 1, wired: "2", lend: 0 }));
+  control.join("b", b, entrySettings({ cores: 1, want: 1, wired: "2" }));
+  clock.advance(3000);
+  assert.equal(rig.where("a"), "1 alone", "b would not take core 1");
+  control.set("b", { wired: undefined });
+  a.written = 10;
+  clock.advance(3000);
+  assert.equal(rig.where("a"), "1 alone", "a request waits for it");
+  a.taken = 10;
+  for (let i = 0; i < 30; i++) {
+    rig.cpuMs += 50;
+    clock.advance(100);
+  }
+  assert.equal(rig.where("a"), "1 alone", "it works");
+  clock.advance(1500);
+  assert.equal(rig.where("a"), "0");
+  control.leave("b", b);
+  clock.advance(20);
+  assert.deepEqual([rig.where("a"), control.client("a").lent], ["1 alone", false], "nobody has it any more");
 });

@@ -8,8 +8,18 @@ import { Err } from "../err.ts";
 import { type Ask, NO_CORES } from "./client.ts";
 import { formatCpus, parseCpus } from "./cpulist.ts";
 
+/** How its heart is watched. */
+export interface Vigil {
+  /** Milliseconds without a heartbeat after which it is told of; 0: it is not. */
+  readonly warn: number;
+  /** Milliseconds without a heartbeat that are too many; 0: none are. */
+  readonly watchdog: number;
+  /** What happens then: it is killed (and started again, as its restart policy says), or left alone and told of. */
+  readonly hang: "kill" | "report";
+}
+
 /** What is set for one. */
-export interface CoreSettings extends Omit<Ask, "want"> {
+export interface CoreSettings extends Omit<Ask, "want">, Vigil {
   /** How many cores it wants now; `auto`: what it was guaranteed, and more while requests wait too long. */
   readonly want: number | "auto";
   /** Looks at its rings before it goes to sleep; undefined: as its limits say. */
@@ -20,10 +30,8 @@ export interface CoreSettings extends Omit<Ask, "want"> {
   readonly quantum: number;
   /** Cores that it is kept on while it has none to itself. */
   readonly pin: readonly number[] | undefined;
-  /** Milliseconds without a heartbeat that are too many; 0: nobody looks. */
-  readonly watchdog: number;
-  /** What happens then: it is killed (and started again, as its restart policy says), or only told of. */
-  readonly hang: "kill" | "report";
+  /** When it has rested so long, milliseconds, its promised cores are lent to who is short of them; 0: never. */
+  readonly lend: number;
 }
 
 /** What holds when nothing is said. */
@@ -34,6 +42,8 @@ export const DEFAULT_SETTINGS: CoreSettings = {
   qdelay: 0,
   quantum: 0,
   pin: undefined,
+  lend: 1000,
+  warn: 2000,
   watchdog: 5000,
   hang: "kill",
 };
@@ -53,6 +63,8 @@ export const SETTING_HELP: { [K in keyof CoreSettings]: ["integer" | "string" | 
   pin: ["string", "where it is kept while it has no core to itself, 0-1; or none"],
   siblings: ["string", "any, both (it uses all threads of its cores), none (the others stay idle)"],
   priority: ["string", "lc (latency-critical) or be (best-effort)"],
+  lend: ["integer", "milliseconds that it rests until its promised cores are lent to who is short of them; 0: never"],
+  warn: ["integer", "milliseconds without a heartbeat after which it is told of; 0: it is not"],
   watchdog: ["integer", "milliseconds without a heartbeat that are too many; 0: nobody looks"],
   hang: ["string", "what happens then: kill or report"],
 };
@@ -69,6 +81,8 @@ const KEYS: { [K in keyof CoreSettings]: (text: string) => CoreSettings[K] } = {
   pin: cpus,
   siblings: (text) => oneOf(text, ["any", "both", "none"]),
   priority: (text) => oneOf(text, ["lc", "be"]),
+  lend: (text) => count(text, 1e8),
+  warn: (text) => count(text, 1e8),
   watchdog: (text) => count(text, 1e8),
   hang: (text) => oneOf(text, ["kill", "report"]),
 };

@@ -136,6 +136,7 @@ Deno.test("a program asks for cores at its ctl; only the hostowner guarantees th
     spin() {},
     queue: () => undefined,
     watchdog() {},
+    onWork() {},
     counters: () => ({}),
     kill: async () => {},
   };

@@ -123,6 +123,8 @@ export function coreCommands(kernel: Kernel, name: string, may: May) {
     "quantum us": setting("quantum"),
     "spinning looks": setting("spinning"),
     "qdelay us": setting("qdelay"),
+    "lend ms": setting("lend"),
+    "warn ms": setting("warn"),
     "watchdog ms": setting("watchdog"),
     "hang how": setting("hang"),
     "yield [cpu:int]": {
@@ -148,6 +150,7 @@ export function pluginCores(kernel: Kernel, name: string): string {
     provisioned: formatCpus(row.provisioned) || "-",
     allocated: formatCpus(row.allocated) || "-",
     on: state.cpus,
+    lent: Number(state.lent),
     moves: state.moves,
     delay: `${(state.delayMs * 1000).toFixed(0)} us`,
     congested: state.congested,
