@@ -163,6 +163,11 @@ export class UdpConv {
     return this.queue.pop(into, at, end, this.headers);
   }
 
+  /** Whether an ICMP error waits to be told. */
+  get hasError(): boolean {
+    return this.#error !== undefined;
+  }
+
   /** Whether `recv` has something to give, an error too. */
   get isReadable(): boolean {
     return this.queue.count > 0 || this.#error !== undefined;

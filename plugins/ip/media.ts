@@ -1,0 +1,121 @@
+/**
+ * Media: what an interface can be bound to, and how its frames come and go.
+ *
+ * Layer: plugins/ip, over core/link.ts and the table of queues.
+ *
+ * | `bind ...` | frames |
+ * |---|---|
+ * | `ether /net/ether0` | the queue `ether0/0` of the table, claimed: a frame is a function call. Where there is no table (an isolate), by the interface's `data` |
+ * | `frames NAME [mac [mtu]]` | Ethernet frames by the interface's `data`, as records of ether's batch mode |
+ * | `pkt NAME [mtu]` | IP packets by the interface's `data`, one a read or write |
+ *
+ * What holds always: a medium that was closed touches neither its device nor the stack any more.
+ */
+
+import type { Kernel } from "../../core/kernel.ts";
+import type { Req } from "../../core/dev.ts";
+import { Err } from "../../core/err.ts";
+import type { Link, Port } from "../../core/link.ts";
+import type { MaybePromise } from "../../core/p9/types.ts";
+import type { Claim } from "../../core/queues.ts";
+import type { Readiness } from "../../net/tcp/conn.ts";
+import { IDLE } from "./conv.ts";
+import { FileLink, type FileLinkOptions } from "./file_link.ts";
+import type { Net } from "./net.ts";
+
+/** A device of an interface. */
+export interface Medium {
+  /** What was bound: `ether /net/ether0`. */
+  readonly device: string;
+  readonly link: Link;
+  readonly ready: Readiness;
+  /** Bytes that wait to be read. */
+  readonly length: number;
+  read?(dst: Uint8Array, req: Req): number | MaybePromise<Uint8Array>;
+  write?(data: Uint8Array): number;
+  close(): void;
+}
+
+const USAGE = "usage: bind ether /net/NAME | frames NAME [mac [mtu]] | pkt NAME [mtu]";
+
+/** Opens media for one stack. */
+export class Media {
+  /** `kernel`: undefined where the plugin is not in the kernel's isolate. */
+  constructor(readonly net: Net, readonly owner: string, readonly kernel: Kernel | undefined) {}
+
+  /** Opens what `bind` names. `onGone`: the device was taken away. */
+  open(device: string, onGone: () => void): Medium {
+    const [kind, name, ...rest] = device.trim().split(/\s+/);
+    if (name === undefined || !/^[\w./-]{1,64}$/.test(name)) throw new Err("EINVAL", USAGE);
+    if (kind === "ether" && this.kernel !== undefined && rest.length === 0) {
+      return this.#claim(device, name.split("/").at(-1)!, onGone);
+    }
+    if (kind === "ether" || kind === "frames") return this.#files(device, name, "ether", rest);
+    if (kind === "pkt") return this.#files(device, name, "ip", [undefined, ...rest]);
+    throw new Err("EINVAL", USAGE);
+  }
+
+  /** Makes all queues of an Ethernet interface this stack's. */
+  #claim(device: string, name: string, onGone: () => void): Medium {
+    const { queues } = this.kernel!, claims: Claim[] = [];
+    const close = () => {
+      for (const claim of claims) {
+        if (!claim.valid) continue;
+        (claim.handle as Port).attach(null);
+        claim.release();
+      }
+    };
+    const onRevoke = () => {
+      for (const port of ports) port.attach(null);
+      onGone();
+    };
+    try {
+      const names = queues.rows().map((row) => row.name).filter((row) => row.startsWith(`${name}/`));
+      if (names.length === 0) {
+        throw new Err("ENODEV", `there is no Ethernet interface ${name} (try: load ether as ${name})`);
+      }
+      for (const each of names) claims.push(queues.claim(each, { owner: this.owner, onRevoke }));
+    } catch (thrown) {
+      close();
+      throw thrown;
+    }
+    const ports = claims.map((claim) => claim.handle as Port), [link] = ports;
+    for (const port of ports) this.attach(port, link);
+    return { device, link, ready: IDLE, length: 0, close };
+  }
+
+  /** Gives the stack what arrives at `port`, as if it came by `link`. */
+  attach(port: Port, link: Link = port): void {
+    const { net } = this, { runner } = net;
+    port.attach({
+      begin: () => runner.begin(),
+      frame: (bytes, at, end, info) => net.stack.input(link, bytes, at, end, info, runner.now),
+      end: () => runner.end(),
+    });
+  }
+
+  #files(device: string, path: string, medium: "ether" | "ip", [mac, mtu, ...rest]: (string | undefined)[]): Medium {
+    if (rest.length > 0) throw new Err("EINVAL", USAGE);
+    const options: FileLinkOptions = {
+      name: path.split("/").at(-1)!,
+      medium,
+      mac,
+      mtu,
+      random: this.net.around.random,
+    };
+    const link = new FileLink(options, this.net);
+    return {
+      device,
+      link,
+      get ready() {
+        return { ...IDLE, readable: link.length > 0, writable: true };
+      },
+      get length() {
+        return link.length;
+      },
+      read: (dst, req) => link.read(dst, req),
+      write: (data) => link.write(data),
+      close: () => link.close(),
+    };
+  }
+}
