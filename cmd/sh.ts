@@ -3,7 +3,7 @@
  *
  * Layer: cmd, over Proc alone: all that it does is done with files. Words are quoted as in rc; `$name` is a variable
  * of the environment. What runs is interrupted by `interrupt`. A word that is no command is a program: by its path, or by
- * its name in /bin.
+ * its name in /bin, where `.ts` need not be said.
  */
 
 import { Err, toErr } from "../core/err.ts";
@@ -187,9 +187,16 @@ export class Shell {
 
   /** A program as a command; undefined when there is none of that name. */
   async #programCommand(name: string): Promise<Command | undefined> {
+    const path = this.#programs && await this.#findProgram(name);
+    return path ? { usage: name, help: "", run: (sh, words) => sh.program(path, words) } : undefined;
+  }
+
+  /** Where a program is: at its path, or in /bin, with or without `.ts`. */
+  async #findProgram(name: string): Promise<string | undefined> {
     const path = name.includes("/") ? name : `${PROGRAMS}/${name}`;
-    if (!this.#programs || !await this.proc.stat(path).then(() => true, () => false)) return undefined;
-    return { usage: name, help: "", run: (sh, words) => sh.program(path, words) };
+    for (const each of [path, `${path}.ts`]) {
+      if (await this.proc.stat(each).then((dir) => !(dir.mode & DMDIR), () => false)) return each;
+    }
   }
 
   /** Runs a program until its end. An interrupt goes to it as a note. */

@@ -9,12 +9,20 @@ import { HostDev, type HostOptions } from "./dev.ts";
 
 export { HostDev, type HostOptions } from "./dev.ts";
 
+/** What a root begins with that is in the system's own folder, wherever that is. */
+const SYSTEM = "$ring9/";
+
 export default definePlugin({
   start(ctx) {
     const { root, writable = false, follow = "open", maxOpen = 256 } = ctx.options;
-    const options = { root: String(root), writable: writable === true, follow, maxOpen: Number(maxOpen) };
+    const options = { root: pathOf(String(root)), writable: writable === true, follow, maxOpen: Number(maxOpen) };
     const dev = new HostDev(ctx.name, ctx.hostowner, options as HostOptions);
     ctx.defer(() => dev.close());
     return dev;
   },
 });
+
+function pathOf(root: string): string {
+  if (!root.startsWith(SYSTEM)) return root;
+  return decodeURIComponent(new URL(`../../${root.slice(SYSTEM.length)}`, import.meta.url).pathname);
+}
