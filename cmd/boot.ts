@@ -12,11 +12,12 @@ import type { KernelArgs } from "./kernel.ts";
 
 const HELP = `ring9: a microkernel that serves Plan 9 file trees, on Deno
 
-usage: deno task boot [--image NAME] [--listen ADDRESS]... [--no-console]
+usage: deno task boot [--image NAME] [--listen ADDRESS]... [--data DIR] [--no-console]
 
   --image NAME      a folder of images/, or a path to one (default: default)
   --listen ADDRESS  serve the name space there too: tcp!127.0.0.1!5640, unix!/path/to/socket
   --socket PATH     the unix socket it always serves (default: $XDG_RUNTIME_DIR/ring9/9p)
+  --data DIR        where its disks are kept (default: $XDG_DATA_HOME/ring9, ~/.local/share/ring9)
   --no-console      no prompt; standard input is not read
   --quiet           print where it listens, and nothing else
   --help            this text
@@ -38,6 +39,8 @@ export interface BootOptions {
   listen?: string[];
   /** The unix socket; by default one in the runtime directory. */
   socket?: string;
+  /** The folder of its disks; by default one in the user's data directory. */
+  data?: string;
   /** A shell on standard input and output. */
   console?: boolean;
   /** Prints where it listens, and nothing else. */
@@ -64,6 +67,7 @@ function readArgs(): BootOptions | null {
         image: { type: "string", default: "default" },
         listen: { type: "string", multiple: true, default: [] },
         socket: { type: "string" },
+        data: { type: "string" },
         "no-console": { type: "boolean", default: false },
         quiet: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
@@ -74,11 +78,12 @@ function readArgs(): BootOptions | null {
       return null;
     }
     if (positionals.length > 0) throw new Error(`"${positionals[0]}" is no option (try --help)`);
-    const { image, listen, socket, quiet } = values;
+    const { image, listen, socket, data, quiet } = values;
     return {
       image: /^\.{1,2}(\/|$)/.test(image) ? fromCaller(image) : image,
       listen: listen.map((address) => address.replace(/^unix!(?=[^/])/, `unix!${fromCaller("")}`)),
       socket: socket && fromCaller(socket),
+      data: data && fromCaller(data),
       quiet,
       console: !values["no-console"],
     };

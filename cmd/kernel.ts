@@ -10,17 +10,19 @@ import { checkListen, makePrivateFolder, Node, type NodeEvents } from "../core/h
 import { Warden } from "../core/host/spawn.ts";
 import { Err, toErr } from "../core/err.ts";
 import type { BootOptions } from "./boot.ts";
-import { banner, greeting, planLine } from "./banner.ts";
+import { banner, diskLines, greeting, planLine } from "./banner.ts";
 import { Shell } from "./sh.ts";
 
 /** What boot.ts hands over. */
-export interface KernelArgs extends Required<Omit<BootOptions, "socket">>, Pick<BootOptions, "socket"> {
+export interface KernelArgs
+  extends Required<Omit<BootOptions, "socket" | "data">>, Pick<BootOptions, "socket" | "data"> {
   /** The folder that holds core/ and plugins/: a file: URL that ends with a slash. */
   project: string;
 }
 
 /** Exit status for what could not be booted: EX_CONFIG of sysexits(3). */
 const EX_CONFIG = 78;
+const MAX_STATUS_BYTES = 1 << 16;
 /** One Ctrl-C comes as several SIGINTs: the terminal's, and two that `deno task` hands on. */
 const SAME_SIGNAL_MS = 500;
 
@@ -48,7 +50,7 @@ async function boot(): Promise<Node> {
     listening: (address) => addresses.push(address),
   };
   const { listen } = args, socket = socketPath();
-  const options = { cons: { terminal: args.console ? "host" : "none" } };
+  const options = { cons: { terminal: args.console ? "host" : "none" }, ext2: { folder: dataFolder() } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
   try {
     addresses.unshift(await listenPrivately(booted, socket, say));
@@ -57,6 +59,7 @@ async function boot(): Promise<Node> {
     throw e;
   }
   onSignals(booted);
+  for (const line of diskLines(await disksOf(booted))) say(line);
   say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
   if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }
   if (args.console) runShell(booted);
@@ -72,6 +75,23 @@ async function listenPrivately(booted: Node, path: string, say: (text: string) =
     say(`  another node of yours is at unix!${path}`);
     return await booted.listen(`unix!${path}-${Deno.pid}`);
   }
+}
+
+/** What the plugin that has the disks says of them; empty in an image without it. */
+async function disksOf({ init, supervisor }: Node): Promise<string> {
+  if (!supervisor.get("ext2")) return "";
+  const fd = await init.open("#ext2/status", 0), text = new Uint8Array(MAX_STATUS_BYTES);
+  try {
+    return new TextDecoder().decode(text.subarray(0, await init.read(fd, text)));
+  } finally {
+    await init.close(fd);
+  }
+}
+
+/** Where the disks are kept: in the user's data directory; empty where there is none. */
+function dataFolder(): string {
+  const home = Deno.env.get("HOME"), data = Deno.env.get("XDG_DATA_HOME") || (home && `${home}/.local/share`);
+  return args.data ?? (data?.startsWith("/") ? `${data}/ring9` : "");
 }
 
 /** The socket's path, where one can be made: that it is so is seen before anything runs. */

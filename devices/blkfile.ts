@@ -15,7 +15,7 @@
  * See open(2) on O_DIRECT and O_EXCL, flock(2), fdatasync(2), fallocate(2), ioctl_list(2).
  */
 
-import { Err, errFromErrno } from "../core/err.ts";
+import { Err, errFromErrno, toErr } from "../core/err.ts";
 import { libcCalls } from "../core/host/libc.ts";
 import type { MaybePromise } from "../core/p9/types.ts";
 import { checkRange, type Disk } from "./disk.ts";
@@ -104,8 +104,12 @@ export class BlkFile implements Disk {
     }
   }
 
-  /** Makes a file of `size` bytes, all zeros (a hole), and opens it. EEXIST when it is there. */
-  static create(path: string, size: number): BlkFile {
+  /**
+   * Makes a file of `size` bytes, all zeros (a hole), and opens it; the folders on the way, if wanted, for its user alone.
+   * EEXIST when it is there.
+   */
+  static create(path: string, size: number, options: { folders?: boolean } = {}): BlkFile {
+    if (options.folders) makeFolders(path.slice(0, path.lastIndexOf("/")));
     const c = library(), name = new TextEncoder().encode(`${path}\0`);
     const fd = c.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600);
     if (fd < 0) throw lastError(path);
@@ -313,6 +317,14 @@ function openExclusive(path: string, how: { readOnly: boolean; direct: boolean }
   const error = errno() === EAGAIN ? new Err("EBUSY", `${path} is in use by another program`) : lastError(path);
   c.close(fd);
   throw error;
+}
+
+function makeFolders(path: string): void {
+  try {
+    Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (thrown) {
+    throw toErr(thrown);
+  }
 }
 
 function statOf(path: string): Deno.FileInfo | undefined {

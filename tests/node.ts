@@ -21,6 +21,8 @@ export interface TestNode extends AsyncDisposable {
   connect(options?: ClientOptions): Promise<Client>;
   /** Ends it as Ctrl-C does; answers the exit status. */
   stop(): Promise<number>;
+  /** Ends it as a power cut does. */
+  crash(): Promise<void>;
 }
 
 /** Boots with these arguments besides those that keep it to itself. */
@@ -28,7 +30,7 @@ export async function bootNode(...args: string[]): Promise<TestNode> {
   const dir = await Deno.makeTempDir({ prefix: "ring9-node-" });
   const socket = `${dir}/9p`;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["task", "--quiet", "boot", "--no-console", "--quiet", "--socket", socket, ...args],
+    args: ["task", "--quiet", "boot", "--no-console", "--quiet", "--socket", socket, "--data", dir, ...args],
     cwd: ROOT,
     stdout: "piped",
     stderr: "piped",
@@ -48,8 +50,21 @@ export async function bootNode(...args: string[]): Promise<TestNode> {
     dir,
     connect: async (options) => await Client.connect(await dial(address), { uname: "root", uid: 0, ...options }),
     stop,
+    async crash() {
+      for (const pid of childrenOf(child.pid)) Deno.kill(pid, "SIGKILL");
+      await child.status;
+      status = Promise.resolve(0);
+      await Promise.all([child.stdout.cancel(), child.stderr.cancel(), Deno.remove(dir, { recursive: true })]);
+    },
     [Symbol.asyncDispose]: async () => void await stop(),
   };
+}
+
+/** The processes that a process started: `deno task` runs the node as one. */
+function childrenOf(pid: number): number[] {
+  return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).split(" ").filter((word) => word !== "").map(
+    Number,
+  );
 }
 
 async function end(child: Deno.ChildProcess, dir: string): Promise<number> {

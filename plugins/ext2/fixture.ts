@@ -41,9 +41,10 @@ export class Fixture {
       commitMs: 5000,
       atime: "relatime",
       users: "",
+      folder: "",
       ...options,
     });
-    this.front = new Front("ext2", tree({}), this.volumes);
+    this.front = new Front("ext2", { control: tree({}), empty: tree({}) }, this.volumes);
   }
 
   async open(name: string, disk: string, words: string[] = [], how?: OpenHow): Promise<OpenVolume> {

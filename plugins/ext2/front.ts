@@ -31,18 +31,22 @@ export interface PluginState {
 
 export class Front extends Dev<Behind> {
   readonly #control: Dev;
+  readonly #empty: Dev;
   readonly #volumes: Volumes;
   readonly #chans = new Set<Chan<Behind>>();
 
-  constructor(override readonly name: string, control: Dev, volumes: Volumes) {
+  /** `empty` is what an optional volume is that could not be opened. */
+  constructor(override readonly name: string, trees: { control: Dev; empty: Dev }, volumes: Volumes) {
     super();
-    this.#control = control;
+    this.#control = trees.control;
+    this.#empty = trees.empty;
     this.#volumes = volumes;
   }
 
   attach(user: User, aname: string, req: Req): MaybePromise<Chan<Behind>> {
     const name = aname.replace(/^\/|\/$/g, "");
-    const volume = name === "" ? null : this.#volumes.get(name), dev: Dev = volume?.dev ?? this.#control;
+    const isAbsent = this.#volumes.absent.has(name), volume = name === "" || isAbsent ? null : this.#volumes.get(name);
+    const dev = volume?.dev ?? (isAbsent ? this.#empty : this.#control);
     return then(dev.attach(user, "", req), (chan) => this.#wrap(chan, volume));
   }
 

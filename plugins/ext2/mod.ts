@@ -42,12 +42,13 @@ export default definePlugin({
       commitMs: Number(options.commitSeconds ?? COMMIT_SECONDS) * 1000,
       atime: (options.atime ?? "relatime") as AtimePolicy,
       users: String(options.users ?? ""),
+      folder: String(options.folder ?? ""),
     });
     ctx.defer(() => volumes.closeAll());
     for (const text of (options.volumes ?? []) as string[]) {
-      await volumes.open(parseVolume(text), { takeOver: reason !== "fresh" });
+      await volumes.openIfCan(parseVolume(text), { takeOver: reason !== "fresh" });
     }
-    return new Front(ctx.name, controlTree(volumes, ctx), volumes);
+    return new Front(ctx.name, { control: controlTree(volumes, ctx), empty: tree({}, ctx) }, volumes);
   },
 });
 
@@ -77,7 +78,8 @@ function controlTree(volumes: Volumes, ctx: Ctx): Tree {
   return tree({
     ctl: ctl({
       "open name disk words...": {
-        help: "[ro] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
+        help:
+          "[ro] [create=SIZE] [repair] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
         run: async (name, disk, words) => void await volumes.open(parseSource(name, disk, words)),
       },
       "close name [force]": {
@@ -97,7 +99,7 @@ function controlTree(volumes: Volumes, ctx: Ctx): Tree {
         run: (file, size, label) => format(ctx, { file, size, label }),
       },
     }),
-    status: () => volumes.list().map(statusLine).join(""),
+    status: () => [...volumes.list().map((volume) => statusLine(volumes, volume)), ...absentLines(volumes)].join(""),
     report: () => report,
   }, ctx);
 }
@@ -107,10 +109,16 @@ function isForce(word: string | undefined): boolean {
   return word === "force";
 }
 
-function statusLine(volume: OpenVolume): string {
+function absentLines(volumes: Volumes): string[] {
+  return [...volumes.absent.values()].map(({ source, why }) =>
+    `${source.name} absent disk ${volumes.pathOf(source)} because ${why}\n`
+  );
+}
+
+function statusLine(volumes: Volumes, volume: OpenVolume): string {
   const { fs, source, dev, owned } = volume, usage = fs.statfs(), why = fs.whyReadOnly;
   const state = fs.damageCount > 0 ? "damaged" : fs.isDirty ? "dirty" : fs.wasUnclean ? "unclean" : "clean";
-  const disk = source.part === "" ? source.disk : `${source.disk} part ${source.part}`;
+  const path = volumes.pathOf(source), disk = source.part === "" ? path : `${path} part ${source.part}`;
   return [
     `${source.name} ${why === null ? "rw" : "ro"} ${state} disk ${disk} sector ${owned.disk.sectorBytes}`,
     `block ${usage.blockSize} blocks ${usage.blocks} free ${usage.freeBlocks} available ${usage.availableBlocks}`,

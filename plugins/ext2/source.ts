@@ -5,7 +5,7 @@
  * owners. A disk in memory is made with an empty volume on it.
  */
 
-import { Err } from "../../core/err.ts";
+import { Err, toErr } from "../../core/err.ts";
 import { tokenize } from "../../core/tree_ctl.ts";
 import type { QueueTable } from "../../core/queues.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
@@ -30,8 +30,17 @@ export interface Source {
   atime: AtimePolicy | undefined;
   /** Bytes; 0 is the plugin's own. */
   cacheBytes: number;
+  /** Size in bytes of the disk that is made if there is none; 0: none is made. */
+  create: number;
+  /** A volume that was not closed is mended, as far as that is safe. */
+  repair: boolean;
+  /** That it can not be opened is told, and stops nothing. */
+  optional: boolean;
 }
 
+/** Sizes of new disks are multiples of this; what of a disk is looked at to see whether it is blank. */
+const DISK_UNIT = 65536, HEAD_BYTES = 4096;
+const WORDS = "ro direct noatime relatime strictatime repair optional create= part= cache= inflight=";
 const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
 
 /** `NAME=DISK WORD...` of an option. */
@@ -54,6 +63,9 @@ export function parseSource(name: string, disk: string, words: string[]): Source
     inFlight: 0,
     atime: undefined,
     cacheBytes: 0,
+    create: 0,
+    repair: false,
+    optional: false,
   };
   for (const word of words) applyWord(source, word);
   return source;
@@ -64,10 +76,13 @@ function applyWord(source: Source, word: string): void {
   if (word === "ro") source.readOnly = true;
   else if (word === "direct") source.direct = true;
   else if (word === "noatime" || word === "relatime" || word === "strictatime") source.atime = word;
+  else if (word === "repair") source.repair = true;
+  else if (word === "optional") source.optional = true;
+  else if (key === "create" && value) source.create = parseBytes(value);
   else if (key === "part" && value) source.part = value;
   else if (key === "cache" && value) source.cacheBytes = parseBytes(value);
   else if (key === "inflight" && /^\d{1,3}$/.test(value ?? "")) source.inFlight = Number(value);
-  else throw new Err("EINVAL", `"${word}" is none of ro direct noatime relatime strictatime part= cache= inflight=`);
+  else throw new Err("EINVAL", `"${word}" is none of ${WORDS}`);
 }
 
 /** `64M`, `1g`, `4096`. */
@@ -85,6 +100,8 @@ export interface OpenContext {
   random(bytes: Uint8Array): void;
   /** Take it from this plugin's instance before. */
   takeOver: boolean;
+  /** Where the disks are whose path is relative; empty where there is no such place. */
+  folder: string;
   onRevoke(): Promise<void>;
   /** Opens a file of the name space; not there where the plugin has none. */
   openFile?(path: string, readOnly: boolean): Promise<Disk>;
@@ -95,28 +112,55 @@ export async function openSource(source: Source, context: OpenContext): Promise<
   const ram = /^ram!(.+)$/.exec(source.disk);
   if (ram) return freshRam(parseBytes(ram[1]), context);
   const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
-  if (!(inTree ?? source.disk).startsWith("/")) {
-    throw new Err("EINVAL", `"${source.disk}" is no path that begins with a slash`);
-  }
-  const { readOnly, direct, inFlight } = source;
+  const path = inTree === undefined ? diskPath(source.disk, context) : source.disk;
+  if (!(inTree ?? path).startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
+  const { readOnly } = source;
   const file = inTree === undefined ? undefined : await openInTree(inTree, readOnly, context);
   const owned = await ownDisk(context.queues, {
-    path: source.disk,
+    path,
     owner: context.owner,
-    open: () => file ?? new BlkFile(source.disk, { readOnly, direct, inFlight }),
+    open: () => file ?? openHostFile(path, source),
     takeOver: context.takeOver,
     onRevoke: context.onRevoke,
   }).catch(async (thrown) => {
     await file?.close?.();
     throw thrown;
   });
-  if (source.part === "") return owned;
   try {
+    if (source.create > 0) await formatBlank(owned.disk, source, context);
+    if (source.part === "") return owned;
     return { disk: await partOf(owned.disk, source), release: owned.release };
   } catch (thrown) {
     await owned.release();
     throw thrown;
   }
+}
+
+/** Where the file of a disk is. */
+export function diskPath(disk: string, context: { folder: string }): string {
+  return disk.startsWith("/") || context.folder === "" ? disk : `${context.folder}/${disk}`;
+}
+
+/** Opens a file or device of the host; makes a file that is not there, if that is wanted. */
+function openHostFile(path: string, source: Source): Disk {
+  const { readOnly, direct, inFlight, create } = source;
+  const open = () => new BlkFile(path, { readOnly, direct, inFlight });
+  try {
+    return open();
+  } catch (thrown) {
+    if (create === 0 || toErr(thrown).code !== "ENOENT") throw thrown;
+    BlkFile.create(path, create - (create % DISK_UNIT), { folders: true }).close();
+    return open();
+  }
+}
+
+/** Makes a volume on a disk whose beginning is all zeros: one that is new, or whose making was cut off. */
+async function formatBlank(disk: Disk, source: Source, context: OpenContext): Promise<void> {
+  const head = new Uint8Array(HEAD_BYTES), uuid = new Uint8Array(16);
+  await disk.read(head, 0);
+  if (head.some((byte) => byte !== 0)) return;
+  context.random(uuid);
+  await mkfs(disk, { uuid, now: context.now(), zeroed: true, label: source.name.slice(0, 16) });
 }
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {

@@ -14,7 +14,7 @@ import type { Disk } from "../../devices/disk.ts";
 import type { OwnedDisk } from "../../devices/disk_queue.ts";
 import { Ext2, type Report } from "../../fs/ext2/fs.ts";
 import { MAX_VOLUMES } from "./attr.ts";
-import { openSource, type Source } from "./source.ts";
+import { diskPath, openSource, type Source } from "./source.ts";
 import type { VolumeState } from "./state.ts";
 import { type AtimePolicy, VolumeDev } from "./volume_dev.ts";
 
@@ -33,6 +33,8 @@ export interface VolumesOptions {
   commitMs: number;
   atime: AtimePolicy;
   users: string;
+  /** Where the disks are whose path is relative. */
+  folder: string;
 }
 
 /** An open volume. */
@@ -61,6 +63,8 @@ export class Volumes {
   readonly #options: VolumesOptions;
   readonly #open = new Map<string, OpenVolume>();
   readonly #opening = new Set<string>();
+  /** Volumes that could not be opened, and need not be: by name, with the reason. */
+  readonly absent = new Map<string, { source: Source; why: string }>();
 
   constructor(options: VolumesOptions) {
     this.#options = options;
@@ -86,8 +90,9 @@ export class Volumes {
     try {
       const volume = await this.#make(source, how);
       this.#open.set(name, volume);
+      this.absent.delete(name);
       this.#tell(volume);
-      if (volume.fs.wasUnclean) this.#options.log(`${name}: was not closed cleanly (try: check ${name})`);
+      await this.#afterCrash(volume);
       return volume;
     } catch (thrown) {
       const err = toErr(thrown);
@@ -95,6 +100,35 @@ export class Volumes {
     } finally {
       this.#opening.delete(name);
     }
+  }
+
+  /** Opens a volume; one that is optional and can not be opened is told to the log, and absent. */
+  async openIfCan(source: Source, how: OpenHow = {}): Promise<void> {
+    try {
+      await this.open(source, how);
+    } catch (thrown) {
+      if (!source.optional) throw thrown;
+      const why = toErr(thrown).message;
+      this.absent.set(source.name, { source, why });
+      this.#options.log(why);
+    }
+  }
+
+  /** The path of a volume's disk on the host. */
+  pathOf(source: Source): string {
+    return diskPath(source.disk, this.#options);
+  }
+
+  /** A volume that was not closed is mended if its source says so. */
+  async #afterCrash({ fs, source }: OpenVolume): Promise<void> {
+    const { log } = this.#options, { name } = source;
+    if (!fs.wasUnclean) return;
+    if (!source.repair || fs.whyReadOnly !== null) return log(`${name}: was not closed cleanly (try: check ${name})`);
+    const { found, left } = await fs.repair();
+    if (left.problems.length === 0) {
+      return log(`${name}: was not closed cleanly: ${found.problems.length} problems mended`);
+    }
+    log(`${name}: is damaged, and not mended: ${left.problems[0]} (try: check ${name})`);
   }
 
   /** Brings all to the disk and lets it go. EBUSY while files are held, unless forced. */

@@ -4,6 +4,9 @@ import assert from "node:assert/strict";
 import { bootNode } from "../node.ts";
 
 const ROOT = new URL("../../", import.meta.url);
+/** Where the nodes of this file keep their disks. */
+const DATA = Deno.makeTempDirSync();
+globalThis.addEventListener("unload", () => Deno.removeSync(DATA, { recursive: true }));
 
 /** Runs `deno task boot` to its end: what it says, and its exit status. */
 async function boot(
@@ -14,7 +17,7 @@ async function boot(
   const child = new Deno.Command(Deno.execPath(), {
     args: ["task", "--quiet", "--config", config, "boot", ...args],
     cwd,
-    env,
+    env: { XDG_DATA_HOME: DATA, ...env },
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -97,7 +100,11 @@ export default definePlugin({
 Deno.test("paths are the caller's; a second node of a user gets a socket of its own, and is told of the first", async () => {
   const dir = await Deno.realPath(await Deno.makeTempDir());
   const said = async (args: string[]) => {
-    const { code, text } = await boot(args, { input: "exit\n", env: { XDG_RUNTIME_DIR: dir, INIT_CWD: dir }, cwd: dir });
+    const { code, text } = await boot(args, {
+      input: "exit\n",
+      env: { XDG_RUNTIME_DIR: dir, INIT_CWD: dir },
+      cwd: dir,
+    });
     assert.equal(code, 0, text);
     return text;
   };

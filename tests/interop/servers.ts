@@ -58,7 +58,7 @@ export async function startDiod(options: ServerOptions = {}): Promise<TestServer
 export async function startRing9(options: ServerOptions = {}): Promise<TestServer> {
   const dir = await Deno.makeTempDir({ prefix: "ring9-boot-" });
   const boot = [Deno.execPath(), "task", "--quiet", "boot", "--no-console"];
-  const command = [...boot, "--socket", join(dir, "9p"), "--listen", "tcp!127.0.0.1!{port}"];
+  const command = [...boot, "--data", dir, "--socket", join(dir, "9p"), "--listen", "tcp!127.0.0.1!{port}"];
   const cleanup = () => Deno.remove(dir, { recursive: true });
   return await startServer({ name: "ring9", command, aname: "/", work: "tmp", cleanup }, options);
 }
