@@ -6,6 +6,9 @@
  * - `cpuset`: cgroup v1, or v2 where a partition is refused. Our own threads can not stray; the host's others may come.
  * - `affinity`: no cgroup can be made, and masks alone hold.
  *
+ * With version 1 a *shield* can be asked for: other processes of this session, or of this user, are kept off dedicated
+ * cores too, in the group that our own other threads are in. Of version 2 a partition does that.
+ *
  * What holds always: a group is made when the first core is dedicated and removed with the last; what a node that was
  * killed has left is removed by the next. A cgroup's name has the process's number and start time, so that none of a
  * living one is taken for a leftover.
@@ -15,6 +18,8 @@
 
 import { formatCpus } from "../sched/cpulist.ts";
 import { toErr } from "../err.ts";
+import type { Shield } from "../sched/control.ts";
+import { numbers, processRow, startTime } from "./procfs.ts";
 
 /** How cores are kept. */
 export type WallKind = "partition" | "cpuset" | "affinity";
@@ -30,14 +35,22 @@ export interface CpusetRoots {
 /** Who is to be where. */
 export interface WallPlan {
   readonly dedicated: readonly number[];
+  /** Threads of this process, or of another: those of others go behind a wall of version 1 only. */
   readonly dedicatedTids: readonly number[];
   readonly shared: readonly number[];
   readonly sharedTids: readonly number[];
 }
 
+/** How often the threads in a group are moved out of it before it is removed. */
+const DISSOLVE_PASSES = 3;
+/** What `why` says while there is no wall to speak of. */
+const NOT_YET = "no core is anybody's alone";
+
 /** See the head of this file. */
 export class Cpuset {
   kind: WallKind = "affinity";
+  /** Whose other processes are kept off. Takes effect with the next `apply`. */
+  shield: Shield = "off";
   /** Why it is not a better kind. */
   why = "";
   readonly #proc: string;
@@ -47,14 +60,16 @@ export class Cpuset {
   readonly #id: string;
   #made = false;
   #failed = false;
+  /** Others are kept off by now. */
+  #shields = false;
 
   constructor({ cgroup = "/sys/fs/cgroup", proc = "/proc" }: CpusetRoots = {}) {
     this.#proc = proc;
-    this.#id = `${Deno.pid}-${startTime(proc, Deno.pid)}`;
+    this.#id = `${Deno.pid}-${startTime(Deno.pid, proc)}`;
     const { base, v1, why } = ownGroup(cgroup, proc);
     this.#base = base;
     this.#v1 = v1;
-    this.why = why;
+    this.why = why || NOT_YET;
     if (base !== "") this.#removeLeftovers();
   }
 
@@ -75,11 +90,17 @@ export class Cpuset {
     }
   }
 
+  /** Whether a shield can be had: others are ours to move. */
+  get canShield(): boolean {
+    return this.#v1 && !this.#failed && Deno.uid() === 0;
+  }
+
   /** Puts all threads back and removes the groups. */
   close(): void {
     if (!this.#made) return;
     this.#made = false;
     this.kind = "affinity";
+    this.why = NOT_YET;
     for (const group of [this.#own, this.#rest]) dissolve(group, this.#base, this.#threadsFile);
   }
 
@@ -115,7 +136,8 @@ export class Cpuset {
     if (this.#v1) {
       write(`${this.#rest}/cpuset.cpus`, formatCpus(shared));
       this.kind = "cpuset";
-      this.why = "cgroup v1: threads of other processes of the host may still run there";
+      const others = { off: "", session: " but those of this session", user: " but those of this user" }[this.shield];
+      this.why = `cgroup v1: threads of other processes of the host${others} may still run there`;
     } else this.#isolate(dedicated);
   }
 
@@ -136,13 +158,38 @@ export class Cpuset {
   }
 
   #fill({ dedicatedTids, sharedTids }: WallPlan): void {
-    const own = new Set(threadsIn(`${this.#own}/${this.#threadsFile}`));
+    const own = new Set(numbers(`${this.#own}/${this.#threadsFile}`));
     const rest = this.#v1 ? this.#rest : this.#base;
-    for (const tid of dedicatedTids) if (!own.has(tid)) join(`${this.#own}/${this.#threadsFile}`, tid);
-    const there = new Set(this.#v1 ? threadsIn(`${rest}/${this.#threadsFile}`) : []);
+    for (const tid of dedicatedTids) {
+      if (!own.has(tid) && (this.#v1 || isOurs(tid))) join(`${this.#own}/${this.#threadsFile}`, tid);
+    }
+    const there = new Set(this.#v1 ? numbers(`${rest}/${this.#threadsFile}`) : []);
     for (const tid of sharedTids) {
       if (this.#v1 ? !there.has(tid) : own.has(tid)) join(`${rest}/${this.#threadsFile}`, tid);
     }
+    if (this.#v1) this.#keepOthersOff(new Set(dedicatedTids));
+  }
+
+  /** Moves other processes off, as the shield says; back where it says so no more. */
+  #keepOthersOff(dedicated: ReadonlySet<number>): void {
+    const shielded = this.#shielded();
+    const procs = (group: string) => numbers(`${group}/cgroup.procs`).filter((pid) => pid !== Deno.pid);
+    for (const pid of procs(this.#base)) {
+      if (shielded(pid) && !dedicated.has(pid)) join(`${this.#rest}/cgroup.procs`, pid);
+    }
+    if (this.shield !== "off" || !this.#shields) return void (this.#shields = this.shield !== "off");
+    this.#shields = false;
+    for (const pid of procs(this.#rest)) join(`${this.#base}/cgroup.procs`, pid);
+  }
+
+  /** Which processes the shield is against. */
+  #shielded(): (pid: number) => boolean {
+    const us = processRow(Deno.pid), { shield } = this;
+    return (pid) => {
+      const row = shield === "off" ? undefined : processRow(pid);
+      if (!us || !row || row.kernel || row.session === 0) return false;
+      return shield === "user" ? row.uid === us.uid : row.session === us.session;
+    };
   }
 
   #removeLeftovers(): void {
@@ -154,7 +201,7 @@ export class Cpuset {
     }
     for (const name of names) {
       const [, pid, start] = new RegExp(`^(?:${PREFIX}|${SHARED_PREFIX})(\\d+)-(\\d+)$`).exec(name) ?? [];
-      if (pid === undefined || startTime(this.#proc, Number(pid)) === start) continue;
+      if (pid === undefined || startTime(Number(pid), this.#proc) === start) continue;
       dissolve(`${this.#base}/${name}`, this.#base, this.#threadsFile);
     }
   }
@@ -186,20 +233,12 @@ function ownGroup(cgroup: string, proc: string): { base: string; v1: boolean; wh
     : none(`${base} was not given the cpuset controller`);
 }
 
-/** When a process was started, in ticks since the host's boot; "" when there is none of that number. */
-function startTime(proc: string, pid: number): string {
-  try {
-    const stat = Deno.readTextFileSync(`${proc}/${pid}/stat`);
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
-  } catch {
-    return "";
-  }
-}
-
 /** Moves the threads of a group to another and removes it. */
 function dissolve(group: string, to: string, file: string): void {
   if (!exists(group)) return;
-  for (const tid of threadsIn(`${group}/${file}`)) join(`${to}/${file}`, tid);
+  for (let pass = 0; pass < DISSOLVE_PASSES; pass++) {
+    for (const tid of numbers(`${group}/${file}`)) join(`${to}/${file}`, tid); // one may start others meanwhile
+  }
   try {
     Deno.removeSync(group);
   } catch {
@@ -207,12 +246,9 @@ function dissolve(group: string, to: string, file: string): void {
   }
 }
 
-function threadsIn(file: string): number[] {
-  try {
-    return Deno.readTextFileSync(file).split("\n").filter((line) => line !== "").map(Number);
-  } catch {
-    return []; // the group has gone
-  }
+/** Whether a thread is one of this process. */
+function isOurs(tid: number): boolean {
+  return exists(`/proc/self/task/${tid}`);
 }
 
 function join(file: string, tid: number): void {

@@ -3,22 +3,43 @@
  *
  * Layer: core/host, below placer.ts. An interrupt that can not be moved (managed by its driver, or not ours to move)
  * stays, and is counted. See Documentation/core-api/irq/irq-affinity.rst of Linux.
+ *
+ * What holds always: where an interrupt was is written down before it is moved, in a file that has the process's number
+ * and start time, so that what a node that was killed has left is put back by the next.
  */
 
 import { formatCpus, parseCpus } from "../sched/cpulist.ts";
+import { startTime } from "./procfs.ts";
+
+/** Where the files are, for tests. */
+export interface IrqFolders {
+  irq?: string;
+  /** Notes of where interrupts were. It is empty after a boot of the host, as interrupts are where they were then. */
+  notes?: string;
+  proc?: string;
+}
 
 /** See the head of this file. */
 export class Irqs {
   readonly #folder: string;
+  readonly #notes: string;
+  readonly #proc: string;
   /** The CPUs of each interrupt before we touched it. */
   readonly #before: Map<string, number[]> = new Map();
-  /** How many were moved, and how many could not be. */
-  moved = 0;
+  /** How many could not be moved. */
   stuck = 0;
   #keptOff = "";
 
-  constructor(folder = "/proc/irq") {
-    this.#folder = folder;
+  constructor({ irq = "/proc/irq", notes = "/run/ring9", proc = "/proc" }: IrqFolders = {}) {
+    this.#folder = irq;
+    this.#notes = notes;
+    this.#proc = proc;
+    this.#putBackLeft();
+  }
+
+  /** How many are elsewhere than they were. */
+  get moved(): number {
+    return this.#before.size;
   }
 
   /** Keeps interrupts off `cpus`; those that were kept off others before come back there. */
@@ -26,8 +47,11 @@ export class Irqs {
     const key = formatCpus(cpus);
     if (key === this.#keptOff) return;
     this.#keptOff = key;
-    this.moved = this.stuck = 0;
-    for (const irq of this.#list()) this.#route(irq, cpus);
+    this.stuck = 0;
+    const irqs = list(this.#folder);
+    if (cpus.length > 0 && !this.#note(irqs)) return void (this.stuck = irqs.length);
+    for (const irq of irqs) this.#route(irq, cpus);
+    if (this.#before.size === 0) remove(this.#file);
   }
 
   /** Every interrupt where it was. */
@@ -35,27 +59,91 @@ export class Irqs {
     this.keepOff([]);
   }
 
-  #list(): string[] {
+  get #file(): string {
+    return `${this.#notes}/irqs-${Deno.pid}-${startTime(Deno.pid, this.#proc)}`;
+  }
+
+  /** Writes down where all are. False where that can not be: then none is moved. */
+  #note(irqs: string[]): boolean {
+    const lines = irqs.map((irq) =>
+      `${irq} ${formatCpus(this.#before.get(irq) ?? cpusOf(`${this.#folder}/${irq}`))}\n`
+    );
     try {
-      return [...Deno.readDirSync(this.#folder)].filter((entry) => entry.isDirectory).map((entry) => entry.name);
+      Deno.mkdirSync(this.#notes, { recursive: true, mode: 0o755 });
+      Deno.writeTextFileSync(this.#file, lines.join(""));
+      return true;
     } catch {
-      return []; // no interrupts are shown here: there are none to move
+      return false; // who may not write here may not move interrupts either
     }
   }
 
   #route(irq: string, cpus: readonly number[]): void {
-    const file = `${this.#folder}/${irq}/smp_affinity_list`;
-    try {
-      const now = Deno.readTextFileSync(file).trim(), before = this.#before.get(irq) ?? parseCpus(now);
-      const wanted = before.filter((cpu) => !cpus.includes(cpu));
-      if (wanted.length === 0) return void this.stuck++;
-      if (formatCpus(wanted) === formatCpus(parseCpus(now))) return;
-      Deno.writeTextFileSync(file, formatCpus(wanted), { create: false });
-      this.moved++;
-      if (wanted.length === before.length) this.#before.delete(irq);
-      else this.#before.set(irq, before);
-    } catch {
-      this.stuck++; // `status` tells how many
+    const now = cpusOf(`${this.#folder}/${irq}`), before = this.#before.get(irq) ?? now;
+    const wanted = before.filter((cpu) => !cpus.includes(cpu));
+    if (wanted.length === 0) return void this.stuck++;
+    if (formatCpus(wanted) === formatCpus(now)) return;
+    if (!write(`${this.#folder}/${irq}`, wanted)) return void this.stuck++;
+    if (wanted.length === before.length) this.#before.delete(irq);
+    else this.#before.set(irq, before);
+  }
+
+  /** What nodes that are no more have moved comes back. */
+  #putBackLeft(): void {
+    for (const name of names(this.#notes)) {
+      const [, pid, start] = /^irqs-(\d+)-(\d+)$/.exec(name) ?? [];
+      if (pid === undefined || startTime(Number(pid), this.#proc) === start) continue;
+      for (const line of textOf(`${this.#notes}/${name}`).split("\n")) {
+        const [, irq, cpus] = /^(\d+) ([\d,-]+)$/.exec(line) ?? [];
+        if (irq && formatCpus(cpusOf(`${this.#folder}/${irq}`)) !== cpus) {
+          write(`${this.#folder}/${irq}`, parseCpus(cpus));
+        }
+      }
+      remove(`${this.#notes}/${name}`);
     }
+  }
+}
+
+/** The interrupts, by number. */
+function list(folder: string): string[] {
+  return names(folder).filter((name) => /^\d+$/.test(name)).sort((a, b) => Number(a) - Number(b));
+}
+
+/** What is in a folder; nothing where it may not be looked at, or is not there. */
+function names(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
+  } catch {
+    return [];
+  }
+}
+
+function cpusOf(irq: string): number[] {
+  const text = textOf(`${irq}/smp_affinity_list`).trim();
+  return /^[\d,-]+$/.test(text) ? parseCpus(text) : [];
+}
+
+/** Whether it is there now. */
+function write(irq: string, cpus: readonly number[]): boolean {
+  try {
+    Deno.writeTextFileSync(`${irq}/smp_affinity_list`, formatCpus(cpus), { create: false });
+    return true;
+  } catch {
+    return false; // `status` tells how many
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
+
+function remove(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // it was not there
   }
 }

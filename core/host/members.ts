@@ -11,6 +11,7 @@ import { parseCpus } from "../sched/cpulist.ts";
 import type { Hosted } from "./hosted.ts";
 import { Isolate, KERNEL } from "./isolate.ts";
 import { hostTopology, Placer } from "./placer.ts";
+import { treeThreads } from "./procfs.ts";
 import type { Warden } from "./spawn.ts";
 
 /** The core control of a kernel on this host. `hostCores` are never given to a plugin; the first one when not said. */
@@ -53,7 +54,7 @@ function isolateMember(isolate: Isolate): Member {
 function processMember(process: Hosted): Member {
   return {
     id: `pid ${process.id}`,
-    tids: () => threadsOf(process.pid),
+    tids: () => process.pid > 0 ? treeThreads(process.pid) : [], // bubblewrap has it as a child
     moved() {},
     spin() {},
     queue: () => undefined,
@@ -62,12 +63,4 @@ function processMember(process: Hosted): Member {
     counters: () => ({ beats: process.beats(), hangs: process.dog.hangs }),
     kill: () => process.kill(),
   };
-}
-
-function threadsOf(pid: number): number[] {
-  try {
-    return [...Deno.readDirSync(`/proc/${pid}/task`)].map((entry) => Number(entry.name));
-  } catch {
-    return []; // it has ended
-  }
 }

@@ -7,8 +7,8 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { toErr } from "../err.ts";
-import type { CoreHost, Placement, Plan } from "../sched/control.ts";
+import { Err, toErr } from "../err.ts";
+import type { CoreHost, Placement, Plan, Shield } from "../sched/control.ts";
 import { formatCpus } from "../sched/cpulist.ts";
 import { readTopology, type Topology } from "../sched/topology.ts";
 import { Cpuset } from "./cpuset.ts";
@@ -73,9 +73,24 @@ export class Placer implements CoreHost {
     const { kind, why } = this.#wall, noFfi = whyNoLibc();
     const lines = [`isolation ${noFfi ? "none" : kind}`];
     if (noFfi || why) lines.push(`why ${noFfi || why}`);
-    return [...lines, `irqs moved ${this.#irqs.moved} stuck ${this.#irqs.stuck}`, `swept ${this.#swept}`, ""].join(
+    return [
+      ...lines,
+      `shield ${this.#wall.shield}`,
+      `irqs moved ${this.#irqs.moved} stuck ${this.#irqs.stuck}`,
+      `swept ${this.#swept}`,
+      "",
+    ].join(
       "\n",
     );
+  }
+
+  shield(against: Shield): void {
+    const { kind, why } = this.#wall, before = this.#wall.shield;
+    if (against !== "off" && !this.#wall.canShield) {
+      throw new Err("EOPNOTSUPP", `nobody can be kept off here: isolation is ${kind}${why && `, ${why}`}`);
+    }
+    this.#wall.shield = against;
+    if (against !== before && this.#plan) this.#wallAndPin();
   }
 
   cpuCounters(cpu: number): Record<string, number> {
@@ -108,7 +123,7 @@ export class Placer implements CoreHost {
     const cpus = dedicated.flatMap((p) => p.cpus);
     this.#wall.apply({
       dedicated: cpus,
-      dedicatedTids: ours.filter((tid) => owners.has(tid)), // a process has cgroups of its own
+      dedicatedTids: [...owners],
       shared,
       sharedTids: ours.filter((tid) => !owners.has(tid)),
     });
@@ -149,7 +164,7 @@ export class Placer implements CoreHost {
     const wanted = formatCpus(shared);
     const strays = threadIds().filter((tid) => !placed.has(tid) && this.#masked(tid) !== wanted);
     this.#swept += strays.length;
-    if (strays.length > 0) this.#wallAndPin();
+    if (strays.length > 0 || this.#wall.shield !== "off") this.#wallAndPin();
     else this.#sweepLater(true);
   }
 

@@ -18,7 +18,10 @@ interop("a dedicated core has its one thread, and the runtime's others are elsew
   needs: [ffi, cpus(2)],
 }, async () => {
   const main = new URL("./testdata/placing.ts", import.meta.url).pathname;
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", main] }).output();
+  const { code, stdout, stderr } = await new Deno.Command("setsid", {
+    args: ["-w", Deno.execPath(), "run", "-A", main],
+  })
+    .output(); // a session of its own, which the shield is against
   assert.equal(code, 0, new TextDecoder().decode(stderr));
   const told = JSON.parse(new TextDecoder().decode(stdout));
   assert.deepEqual(told.problems, []);
@@ -27,6 +30,13 @@ interop("a dedicated core has its one thread, and the runtime's others are elsew
   for (const { name, cpus } of told.others) assert.ok(!cpus.includes(told.cpu), `${name} may run on core ${told.cpu}`);
   assert.match(told.status, /^isolation (partition|cpuset|affinity)\n/);
   if (told.status.startsWith("isolation cpuset")) assert.deepEqual(told.groups, 1, "the owner's cgroup was there");
+  const all = told.shield[0], shields = told.status.startsWith("isolation cpuset") && Deno.uid() === 0;
+  const expected = shields ? [all, all, told.shared, all, all] : [all, all, all, all, all];
+  assert.deepEqual(
+    told.shield,
+    expected,
+    "a process of the session: before, placed, shielded, not any more, at the end",
+  );
   assert.equal(told.groupsAfter, 0, "no cgroup stays behind");
   assert.deepEqual(told.strays, [], "a thread that was born on the core later is moved away");
   assert.deepEqual(told.after, told.before, "given back, the core is everybody's again");
@@ -80,7 +90,7 @@ Deno.test("interrupts are kept off a dedicated core and put back; what has nowhe
       Deno.mkdirSync(`${dir}/${irq}`);
       Deno.writeTextFileSync(`${dir}/${irq}/smp_affinity_list`, `${cpus}\n`);
     }
-    const irqs = new Irqs(dir);
+    const irqs = new Irqs({ irq: dir, notes: `${dir}/notes` });
     irqs.keepOff([2]);
     assert.deepEqual([list(1), list(2), list(3)], ["0-1,3", "2", "0"]);
     assert.deepEqual([irqs.moved, irqs.stuck], [1, 1]);
@@ -88,6 +98,33 @@ Deno.test("interrupts are kept off a dedicated core and put back; what has nowhe
     assert.equal(list(1), "0-2");
     irqs.restore();
     assert.equal(list(1), "0-3");
+  } finally {
+    Deno.removeSync(dir, { recursive: true });
+  }
+});
+
+Deno.test("interrupts that a killed node had moved are put back by the next one, those of a living one are not", () => {
+  const dir = Deno.makeTempDirSync(), notes = `${dir}/notes`, proc = `${dir}/proc`;
+  const list = (irq: number) => Deno.readTextFileSync(`${dir}/irq/${irq}/smp_affinity_list`).trim();
+  try {
+    fakeV2(`${dir}/cgroup`, proc);
+    Deno.mkdirSync(`${proc}/${Deno.pid}`);
+    Deno.writeTextFileSync(`${proc}/${Deno.pid}/stat`, `${Deno.pid} (deno) S${" 0".repeat(18)} 42 0`);
+    for (const irq of [1, 2]) {
+      Deno.mkdirSync(`${dir}/irq/${irq}`, { recursive: true });
+      Deno.writeTextFileSync(`${dir}/irq/${irq}/smp_affinity_list`, "0-3\n");
+    }
+    new Irqs({ irq: `${dir}/irq`, notes, proc }).keepOff([2]); // and then it is killed
+    const note = Deno.readTextFileSync(`${notes}/irqs-${Deno.pid}-42`);
+    assert.equal(note, "1 0-3\n2 0-3\n");
+    Deno.writeTextFileSync(`${notes}/irqs-77-123`, "1 3\n"); // of one that lives
+    new Irqs({ irq: `${dir}/irq`, notes, proc });
+    assert.deepEqual([list(1), list(2)], ["0-1,3", "0-1,3"], "it lives: nobody touches them");
+    Deno.renameSync(`${notes}/irqs-${Deno.pid}-42`, `${notes}/irqs-99-5`);
+    Deno.writeTextFileSync(`${notes}/irqs-98-5`, "1 x\n../../x 1\nnonsense");
+    new Irqs({ irq: `${dir}/irq`, notes, proc });
+    assert.deepEqual([list(1), list(2)], ["0-3", "0-3"]);
+    assert.deepEqual([...Deno.readDirSync(notes)].map((e) => e.name), ["irqs-77-123"]);
   } finally {
     Deno.removeSync(dir, { recursive: true });
   }

@@ -74,6 +74,9 @@ export interface Plan {
   readonly placements: readonly Placement[];
 }
 
+/** Whose other processes are kept off dedicated cores too: nobody's, those of this session (setsid(2)), of this user. */
+export type Shield = "off" | "session" | "user";
+
 /** What moves threads. */
 export interface CoreHost {
   /** Brings the threads where the plan says. Answers what could not be done. */
@@ -82,6 +85,8 @@ export interface CoreHost {
   schedule(tids: readonly number[], how: { priority: "lc" | "be"; quantumUs: number }): void;
   /** CPU time that threads have taken, milliseconds. */
   cpuMs(tids: readonly number[]): number;
+  /** Keeps others' processes off. EOPNOTSUPP where that can not be. */
+  shield(against: Shield): void;
   /** How cores are kept for their owners here, and why not better: lines of `key value`. */
   status(): string;
   /** Counters of a CPU, by name. */

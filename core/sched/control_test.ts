@@ -24,6 +24,7 @@ class Rig {
       if (this.refuses) throw this.refuses;
       this.scheduled.push(`${tids} ${priority} ${quantumUs}`);
     },
+    shield: () => {},
     cpuMs: () => this.cpuMs,
     status: () => "",
     cpuCounters: () => ({}),

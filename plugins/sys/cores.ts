@@ -6,7 +6,7 @@
 
 import { ctl, type Described, dir, dynamic, Err, event, type Req } from "../../core/plugin/author.ts";
 import type { Kernel } from "../../core/kernel.ts";
-import type { ClientState, CoreControl } from "../../core/sched/control.ts";
+import type { ClientState, CoreControl, Shield } from "../../core/sched/control.ts";
 import { formatCpus, parseCpus } from "../../core/sched/cpulist.ts";
 import { clientCounters } from "../../core/sched/metrics.ts";
 import {
@@ -59,6 +59,10 @@ function coresCtl(kernel: Kernel, may: May): Described {
     "allocator policy": {
       help: "which of the free cores one is given: fcfs or packed",
       run: (policy, req) => doing(req).useAllocator(policy),
+    },
+    "shield against:off|session|user": {
+      help: "keeps other processes of this session or user off dedicated cores too (root, cgroup v1)",
+      run: (against, req) => doing(req).host.shield(against as Shield),
     },
     "set name words...": {
       help: `key value ...: ${SETTING_KEYS.join(" ")}`,

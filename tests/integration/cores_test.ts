@@ -3,9 +3,15 @@
 import assert from "node:assert/strict";
 import type { Client } from "../../core/p9/client.ts";
 import { ORDWR } from "../../core/p9/types.ts";
+import { treeThreads } from "../../core/host/procfs.ts";
+import { allowedCpus } from "../../core/host/threads.ts";
+import { libc } from "../../core/host/libc.ts";
+import { formatCpus } from "../../core/sched/cpulist.ts";
 import { bootNode, type TestNode } from "../node.ts";
 import { parseOpenMetrics } from "../openmetrics.ts";
 import { cpus, ffi, interop } from "../skip.ts";
+
+libc(); // stays open, so it is no test's leak
 
 /** Writes one command; throws the refusal. */
 async function ctl(client: Client, path: string, command: string): Promise<void> {
@@ -110,6 +116,32 @@ interop(
   },
 );
 
+interop("a process has a core with all of its threads, which an isolate had before, and is watched as one is", {
+  needs: [ffi, cpus(2)],
+}, async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const last = String(navigator.hardwareConcurrency - 1);
+  await ctl(client, "/sys/plugins/ctl", `load hello cores cores:1,guaranteed:1,wired:${last}`);
+  await ctl(client, "/sys/plugins/ctl", `load ${await writeLooper(node)} placement process`);
+  const { pid } = await values(client, "/sys/plugins/looper/stats"), proc = "/sys/plugins/looper/ctl";
+  await new Promise((resolve) => setTimeout(resolve, 50)); // there is a wall by now, and the process is behind it
+  await refused(client, "/sys/cores/ctl", `set looper cores 1 guaranteed 1 wired ${last}`, /can not guarantee/);
+  await ctl(client, "/sys/cores/ctl", "set hello guaranteed 0 cores 0 want auto wired none");
+  await ctl(client, "/sys/cores/ctl", `set looper cores 1 guaranteed 1 wired ${last}`);
+  const tids = treeThreads(Number(pid));
+  assert.ok(tids.length > 3);
+  for (const tid of tids) assert.equal(formatCpus(allowedCpus(tid)), last);
+  assert.match(await client.readText("/sys/cores/status"), /problems -\n/);
+  await ctl(client, proc, "watchdog 500");
+  await client.readText("/n/looper/loop").catch((e) => e);
+  await until(
+    "killed by the watchdog",
+    async () => /generation 2/.test(await client.readText("/sys/plugins/looper/status")),
+  );
+  assert.match(await client.readText("/sys/log"), /cores: looper: no heartbeat for 500 ms: it is killed/);
+});
+
 interop("an isolate in an endless loop is killed by ctl, and by the watchdog; or told of and left alone", {
   needs: [ffi],
 }, async () => {
@@ -199,5 +231,5 @@ Deno.test("only the hostowner changes cores and queues; others read", async () =
   for (const path of ["/sys/cores/ctl", "/sys/cores/0/ctl", "/sys/queues/ctl"]) {
     await assert.rejects(client.open(path, ORDWR), /permission denied/);
   }
-  assert.equal(await client.readText("/sys/queues/status"), "");
+  assert.match(await client.readText("/sys/queues/status"), /^(\S+ \w+ (free|owned \S+) \d+\n)*$/);
 });
