@@ -35,7 +35,7 @@ import { openSnoop } from "./snoop.ts";
 
 /** Files by kind: of the tree, of a protocol, of a conversation. */
 const ROOT = 0, TOP = 1, PROTO = 2, CLONE = 3, STATS = 4, CONV = 5;
-const CTL = 6, DATA = 7, ERR = 8, LISTEN = 9, LOCAL = 10, REMOTE = 11, STATUS = 12, SNOOP = 13, EVENT = 14;
+const CTL = 6, DATA = 7, ERR = 8, LISTEN = 9, LOCAL = 10, REMOTE = 11, SNOOP = 13, EVENT = 14;
 const FIRST = CTL, KINDS = 16;
 
 /** A conversation's files, in the order in which they are listed. */

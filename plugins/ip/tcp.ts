@@ -13,7 +13,7 @@ import { Err } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 import { formatIp, type Ip, UNSPECIFIED } from "../../net/addr.ts";
 import { formatEndpoint } from "../../net/dial_string.ts";
-import { type CcName } from "../../net/tcp/cc/cc.ts";
+import type { CcName } from "../../net/tcp/cc/cc.ts";
 import { CLOSED, Conn, type Readiness, SYN_SENT } from "../../net/tcp/conn.ts";
 import { BACKLOG, type Listener } from "../../net/tcp/listener.ts";
 import { statsOf, statusOf } from "../../net/tcp/status.ts";
