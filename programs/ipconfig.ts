@@ -88,7 +88,7 @@ class Config {
   async interfaceOf(medium: string, device: string, makes: boolean): Promise<string> {
     const path = device.includes("/") ? device : `${this.netdir}/${device}`,
       name = path.slice(path.lastIndexOf("/") + 1);
-    const known = (await this.interfaces()).find((each) => each.device.split("/").at(-1) === name);
+    const known = (await this.interfaces()).find((each) => each.device === name);
     if (known) return known.number;
     if (!makes) throw new Err("ENODEV", `${device} is not bound to an interface`);
     const ctl = await this.tool.files.open(`${this.netdir}/ipifc/clone`, ORDWR), room = new Uint8Array(16);
@@ -113,7 +113,13 @@ class Config {
     const [line, ...lines] = (await readTextOf(this.tool.files, `${this.netdir}/ipifc/${number}/status`)).split("\n");
     const words = line.split(/\s+/), of = (name: string) => words.includes(name) ? words[words.indexOf(name) + 1] : "";
     const counters = ["pktin", "pktout", "errin", "errout"].map((name) => `${name} ${of(name)}`).join(" ");
-    return { number, device: of("device"), mtu: of("maxtu"), counters, lines: lines.map((each) => each.trim()) };
+    return {
+      number,
+      device: of("device").replace(/\/\d+$/, ""),
+      mtu: of("maxtu"),
+      counters,
+      lines: lines.map((each) => each.trim()),
+    };
   }
 
   async command(number: string, text: string): Promise<void> {

@@ -49,6 +49,7 @@ class Echoes {
   readonly #tripsMs: number[] = [];
   #sent = 0;
   #duplicates = 0;
+  #allSent = false;
   #last = Promise.withResolvers<void>();
 
   constructor(private readonly tool: Running, private readonly conn: Conn, private readonly bytes: number) {
@@ -67,6 +68,7 @@ class Echoes {
       }
       if (this.#sent === count) break;
     }
+    this.#allSent = true;
     if (this.#sentAt.size > 0) await Promise.race([this.#last.promise, this.tool.async.sleep(waitMs)]);
   }
 
@@ -89,7 +91,7 @@ class Echoes {
     this.#sentAt.delete(seq);
     this.#tripsMs.push(tripMs);
     if (!quiet) this.tool.print(`${bytes} bytes from ${from}: seq ${seq} ttl ${ttl} time ${tripMs.toFixed(3)} ms\n`);
-    if (this.#sentAt.size === 0) this.#last.resolve();
+    if (this.#allSent && this.#sentAt.size === 0) this.#last.resolve();
   }
 
   /** Prints the figures; the status is empty when there was an answer. */

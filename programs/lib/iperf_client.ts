@@ -60,13 +60,13 @@ function paramsOf(
 
 /** Until the time is over, or all has been sent. */
 async function transfer({ async }: Running, streams: Stream[], asked: Measurement): Promise<void> {
-  const moved = () => streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const left = () => asked.bytes > 0 ? asked.bytes - moved() : Infinity;
-  const all = streams.map((stream) => asked.reverse ? stream.receive() : stream.send(asked.blockBytes, left));
+  const budget = { bytes: asked.bytes || Infinity },
+    received = () => streams.reduce((sum, { bytes }) => sum + bytes, 0);
+  const all = streams.map((stream) => asked.reverse ? stream.receive() : stream.send(asked.blockBytes, budget));
   const done = Promise.all(all);
   if (asked.seconds > 0) await Promise.race([done, async.sleep(asked.seconds * 1000)]);
   else if (!asked.reverse) await done;
-  else for (; left() > 0; await async.sleep(10));
+  else for (; received() < asked.bytes; await async.sleep(10));
   done.catch(() => {}); // what fails later is that the test is over
   for (const stream of streams) stream.end();
 }

@@ -52,7 +52,7 @@ class Test {
     await control.sendState(STATE.testRunning);
     const block = Math.min(Math.max(params.len ?? DEFAULT_BLOCK_BYTES, 1), MAX_BLOCK_BYTES);
     const transfers = this.#streams.map((stream) =>
-      params.reverse ? stream.send(block, () => Infinity) : stream.receive()
+      params.reverse ? stream.send(block, { bytes: Infinity }) : stream.receive()
     );
     Promise.all(transfers).catch(() => {}); // what fails later is that the test is over
     await control.expect(STATE.testEnd);

@@ -8,6 +8,11 @@
 import type { Conn } from "ring9/net";
 import type { IperfResults, IperfStream } from "./iperf.ts";
 
+/** Bytes that are still to be sent. */
+export interface Budget {
+  bytes: number;
+}
+
 /** A stream under way. */
 export class Stream {
   bytes = 0;
@@ -18,14 +23,16 @@ export class Stream {
   /** `id`: 1, 3, 4, ... as iperf3 numbers them. */
   constructor(readonly conn: Conn, readonly id: number) {}
 
-  /** Sends blocks until `end`, or until `left` says that all are sent. */
-  async send(blockBytes: number, left: () => number): Promise<void> {
+  /** Sends blocks until `end`, or until the budget that streams share is spent. */
+  async send(blockBytes: number, budget: Budget): Promise<void> {
     const block = new Uint8Array(blockBytes).map((_, i) => i);
     this.#startMs = performance.now();
-    while (!this.#ended) {
-      const most = Math.min(blockBytes, left());
-      if (most <= 0) break;
-      this.bytes += await this.conn.write(block.subarray(0, most));
+    while (!this.#ended && budget.bytes > 0) {
+      const most = Math.min(blockBytes, budget.bytes);
+      budget.bytes -= most;
+      const count = await this.conn.write(block.subarray(0, most));
+      budget.bytes += most - count;
+      this.bytes += count;
     }
   }
 
