@@ -13,6 +13,7 @@ import { Err, errFromErrno } from "../err.ts";
 
 const SYMBOLS = {
   gettid: { parameters: [], result: "i32" },
+  sched_yield: { parameters: [], result: "i32" },
   sched_getcpu: { parameters: [], result: "i32" },
   sched_setaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   sched_getaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },

@@ -15,6 +15,7 @@ import { Isolate, type IsolateSpec, KERNEL, onlyCpu } from "./isolate.ts";
 import type { LockReport } from "./lockdown.ts";
 import { ModuleServer } from "./modules.ts";
 import { PluginProcess, type ProcessSpec } from "./process.ts";
+import { giveWay } from "./threads.ts";
 import { turn } from "./turn.ts";
 import type { FromWarden, KernelInit, KernelLocked, ToWarden } from "./warden.ts";
 import { Watch } from "./watchdog.ts";
@@ -52,7 +53,7 @@ export class Warden {
     this.modules = new ModuleServer(options.project);
     this.#clock = options.clock ?? hostClock;
     const { bell } = this.rings.join(KERNEL, onlyCpu());
-    this.#doorbell = new Doorbell(bell, { turn, monotonic: () => this.#clock.monotonic() });
+    this.#doorbell = new Doorbell(bell, { turn, giveWay, monotonic: () => this.#clock.monotonic() });
     this.#watch = new Watch(this.#clock);
     this.#port = port;
     port.onmessage = ({ data }: MessageEvent<FromWarden>) => this.#fromWarden(data);

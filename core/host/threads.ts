@@ -40,6 +40,11 @@ export function gettid(): number {
   }
 }
 
+/** Lets whatever else may run on the calling isolate's CPU run first. Does nothing where FFI is not permitted. */
+export function giveWay(): void {
+  libc()?.sched_yield();
+}
+
 /** The CPU that the calling isolate runs on at this moment, or -1 when nobody can tell. */
 export function currentCpu(): number {
   return libc()?.sched_getcpu() ?? -1;

@@ -31,6 +31,8 @@ const BELL_BYTES = 128;
 const SPIN_SLICE = 64;
 /** Below this share of its budget a bell does not spin at all. */
 const MIN_SHARE = 1 / 16;
+/** How often an isolate gives way before it naps. */
+const GIVE_WAYS = 8;
 /** How long spins and naps may keep the isolate from its event loop. */
 const TURN_MS = 2;
 
@@ -81,6 +83,8 @@ export interface DoorbellOptions {
   budget?: Partial<Budget>;
   /** One turn of the event loop; without it there are no turns between spinning and parking. */
   turn?: () => Promise<void>;
+  /** Lets whoever else may run on this CPU run: sched_yield(2). Cheaper than a nap, when it is the other side. */
+  giveWay?: () => void;
   /** Monotonic milliseconds. With it the budget adapts: it shrinks while waits are long, and grows while they are short. */
   monotonic?: () => number;
   /** A parked wait shorter than this would have been worth staying awake for. */
@@ -138,6 +142,7 @@ export class Doorbell {
 
   readonly #words: Int32Array;
   readonly #turn: (() => Promise<void>) | undefined;
+  readonly #giveWay: (() => void) | undefined;
   readonly #monotonic: (() => number) | undefined;
   readonly #windowMs: number;
   readonly #waiting: Waiting[] = [];
@@ -156,6 +161,7 @@ export class Doorbell {
     this.budget = { ...DEFAULT_BUDGET, ...options.budget };
     this.#words = bellWords(ref);
     this.#turn = options.turn;
+    this.#giveWay = options.giveWay;
     this.#monotonic = options.monotonic;
     this.#windowMs = options.windowMs ?? 0.2;
   }
@@ -271,6 +277,10 @@ export class Doorbell {
     if (napMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
     await null; // who was woken by the same event has a step, and may hand over more
     const start = this.#monotonic?.();
+    for (let i = 0; this.#giveWay && i < GIVE_WAYS; i++) {
+      this.#giveWay();
+      if (this.#settle("napped")) return true;
+    }
     this.#block(this.#waiting, napMs);
     this.#adapt(start);
     return this.#settle("napped");

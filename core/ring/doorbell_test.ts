@@ -194,6 +194,17 @@ test("what is due on the same CPU is napped for: the isolate blocks, and is woke
   }
 });
 
+test("who naps gives way first: the other side may be done before anybody sleeps", async () => {
+  const thing = new Thing();
+  let ways = 0;
+  const giveWay = () => void (thing.here = ++ways === 3);
+  const bell = new Doorbell(createBell(), { budget: { spin: 0, turns: 0, napMs: 60_000 }, giveWay });
+  thing.eager = false;
+  thing.due = true;
+  assert.equal(await bell.wait(thing), "napped");
+  assert.equal(ways, 3);
+});
+
 test("a nap is short: what is not there after it is parked for, and the next nap is half as long", async () => {
   let now = 0;
   const bell = new Doorbell(createBell(), { budget: { spin: 0, turns: 0, napMs: 5 }, monotonic: () => now += 5 });
