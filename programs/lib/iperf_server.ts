@@ -57,6 +57,7 @@ class Test {
     Promise.all(transfers).catch(() => {}); // what fails later is that the test is over
     await control.expect(STATE.testEnd);
     for (const stream of this.#streams) stream.end();
+    await this.#closeStreams(); // iperf3 waits for whole blocks, or this
     return await this.#finish(params);
   }
 
@@ -88,9 +89,11 @@ class Test {
   }
 
   async close(): Promise<void> {
-    await Promise.all(
-      [this.conn, ...this.#streams.map((stream) => stream.conn)].map((conn) => conn.close().catch(() => {})),
-    );
+    await Promise.all([this.conn.close().catch(() => {}), this.#closeStreams()]);
+  }
+
+  async #closeStreams(): Promise<void> {
+    await Promise.all(this.#streams.map((stream) => stream.conn.close().catch(() => {})));
   }
 }
 
