@@ -160,8 +160,9 @@ export class Mnt extends Dev<MntFile> {
       file.iounit = iounit > 0 && iounit < most ? iounit : most;
       return opened(c, qid, mode);
     };
-    if (!this.client.rpc.dialect.linux) return this.#ask({ type: m.Topen, tag: 0, fid, mode: mode & 0xff }, req, done);
-    return this.#ask({ type: m.Tlopen, tag: 0, fid, flags: openFlagsOf(mode) }, req, done);
+    const { linux, full } = this.client.rpc.dialect;
+    if (!linux) return this.#ask({ type: m.Topen, tag: 0, fid, mode: mode & 0xff }, req, done);
+    return this.#ask({ type: m.Tlopen, tag: 0, fid, flags: openFlagsOf(mode, full) }, req, done);
   }
 
   override async create(c: Chan<MntFile>, what: Create, req: Req): Promise<Chan<MntFile>> {

@@ -26,14 +26,15 @@ import {
 /** See `FidOps`. */
 export class LinuxOps extends FidOps {
   override async open(fid: number, mode: number, signal?: Signal): Promise<Opened> {
-    const { qid, iounit } = await this.rpc.rpc({ type: m.Tlopen, tag: 0, fid, flags: openFlagsOf(mode) }, signal);
+    const flags = openFlagsOf(mode, this.rpc.dialect.full);
+    const { qid, iounit } = await this.rpc.rpc({ type: m.Tlopen, tag: 0, fid, flags }, signal);
     return { qid, iounit: this.iounit(iounit) };
   }
 
   override async create(fid: number, name: string, perm: number, mode: number, signal?: Signal): Promise<Opened> {
     checkNewName(name, false);
     if (perm & DMDIR) return await this.#mkdir(fid, name, perm, mode, signal);
-    const flags = openFlagsOf(mode) | m.L_CREAT | m.L_EXCL;
+    const flags = openFlagsOf(mode, this.rpc.dialect.full) | m.L_CREAT | m.L_EXCL;
     const stMode = unixPermissions(perm), { gid } = this;
     const msg: m.Tlcreate = { type: m.Tlcreate, tag: 0, fid, name, flags, mode: stMode, gid, perm };
     const { qid, iounit } = await this.rpc.rpc(msg, signal);

@@ -73,18 +73,21 @@ export function plan9Mode(stMode: number): number {
   return mode >>> 0;
 }
 
-/** Plan 9's open mode for open(2) flags. Appending and exclusive creation are the session's affair. */
-export function openModeOf(flags: number): number {
+/**
+ * Plan 9's open mode for open(2) flags. Appending and exclusive creation are the session's affair. The access mode 3,
+ * which Linux has no use for, is OEXEC in the dialect that loses nothing (`full`), and reading elsewhere.
+ */
+export function openModeOf(flags: number, full: boolean): number {
   let mode = flags & L_ACCMODE;
-  if (mode === L_ACCMODE) mode = OREAD;
+  if (mode === L_ACCMODE) mode = full ? OEXEC : OREAD;
   if (flags & L_TRUNC) mode |= OTRUNC;
   return mode;
 }
 
-/** open(2) flags for a Plan 9 open mode. ORCLOSE and OEXEC have none: the client's side sees to them. */
-export function openFlagsOf(mode: number): number {
+/** open(2) flags for a Plan 9 open mode. ORCLOSE has none: the client's side sees to it. OEXEC as in `openModeOf`. */
+export function openFlagsOf(mode: number, full: boolean): number {
   const access = mode & 3;
-  let flags = access === OEXEC ? 0 : access;
+  let flags = access === OEXEC && !full ? OREAD : access;
   if (mode & OTRUNC) flags |= L_TRUNC;
   return flags;
 }

@@ -286,7 +286,7 @@ export class Ops {
     if (msg.flags & m.L_DIRECTORY && !(fid.file.qid.type & QTDIR)) throw new Err("ENOTDIR");
     fid.append = (msg.flags & m.L_APPEND) !== 0;
     return then(
-      this.#open(fid, openModeOf(msg.flags), req),
+      this.#open(fid, openModeOf(msg.flags, this.#s.dialect!.full), req),
       (qid) => ({ type: m.Rlopen, tag: msg.tag, qid, iounit: 0 }),
     );
   }
@@ -334,7 +334,7 @@ export class Ops {
     const { tag } = msg;
     const name = this.#newName(msg.name);
     if (fid.dir.mode !== -1) throw new Err("EBADF", "file already open for I/O");
-    const mode = openModeOf(msg.flags);
+    const mode = openModeOf(msg.flags, this.#s.dialect!.full);
     const what = { name, mode, perm: msg.perm, mask: false, ngid: msg.gid };
     const reply = (qid: Qid): Rmsg => ({ type: m.Rlcreate, tag, qid, iounit: 0 });
     const existing = (e: unknown): Promise<Rmsg> => {

@@ -118,6 +118,7 @@ export class Session {
     try {
       const msg = decodeT(reader, this.dialect ?? PLAIN);
       if (msg.type === m.Tversion) return this.reply(this.#version(msg));
+      if (tag === NOTAG) throw new Err("EPROTO", `${m.msgName(msg.type)} needs a tag`);
       if (this.#flights.has(tag)) throw new Err("EPROTO", `tag ${tag} is already in flight`);
       if (msg.type === m.Tflush) return this.#flush(msg);
       this.#start(msg);

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import * as m from "../../core/p9/msg.ts";
-import { MAX_MSIZE, NOFID, NONUNAME, NOTAG } from "../../core/p9/types.ts";
+import { MAX_MSIZE, NOFID, NONUNAME, NOTAG, ORCLOSE, ORDWR } from "../../core/p9/types.ts";
 import { CLASSIC, cloned, DIALECTS, type Each, type Fresh, LINUX, mkdir, nameOf } from "./p9_suite_steps.ts";
 import { frame, RawPeer, type Untagged } from "./raw_peer.ts";
 
@@ -28,6 +28,22 @@ export function versionTests(fresh: Fresh, each: Each): void {
     await peer.version(peer.dialect.name);
     await peer.refused({ type: m.Tclunk, fid: 1 });
     await peer.attach(1, subject);
+  });
+  each(DIALECTS, "a request without a tag is refused", async (peer) => {
+    await peer.refused({ type: m.Twalk, tag: NOTAG, fid: 0, newfid: 1, names: [] });
+    await peer.walk(0, 1);
+  });
+  each(DIALECTS, "what a lost connection had open with ORCLOSE is removed", async (peer, subject) => {
+    const dying = await RawPeer.open(await subject.connect(), "9P2000", subject);
+    await dying.walk(0, 1);
+    await dying.create(1, "until the end", 0o600, ORDWR | ORCLOSE);
+    await peer.walk(0, 1, "until the end");
+    dying.close();
+    const walk: Untagged = { type: m.Twalk, fid: 0, newfid: 2, names: ["until the end"] };
+    for (let tries = 0; (await peer.rpc(walk)).type === m.Rwalk; tries++) {
+      assert.ok(tries < 100_000, "it stays");
+      await peer.clunk(2);
+    }
   });
   each(DIALECTS, "Tattach refuses a fid in use, NOFID, and an afid", async (peer) => {
     const attach = { type: m.Tattach, afid: NOFID, uname: "u", aname: "", nuname: 5 } as const;

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import * as m from "../../core/p9/msg.ts";
 import { getStat, wstatDir } from "../../core/p9/stat.ts";
 import { Reader } from "../../core/p9/cursor.ts";
-import { DMAPPEND, DMDIR, DMEXCL, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../../core/p9/types.ts";
+import { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../../core/p9/types.ts";
 import {
   CLASSIC,
   cloned,
@@ -86,6 +86,23 @@ export function openTests(each: Each): void {
     await peer.create(1, "f", 0o777, ORDWR);
     assert.equal(await modeOf(peer, 1) & 0o777, 0o777 & (~0o666 | 0o640));
   });
+  each(CLASSIC, "permissions of a new directory are cut by its directory's", async (peer) => {
+    await peer.create(await cloned(peer, 1), "d", (DMDIR | 0o750) >>> 0, OREAD);
+    await walked(peer, 1, "d");
+    await peer.create(1, "e", (DMDIR | 0o777) >>> 0, OREAD);
+    assert.equal(await modeOf(peer, 1) & 0o777, 0o750);
+  });
+  each(CLASSIC, "OEXEC reads what may be executed, and nothing else", async (peer) => {
+    await peer.create(await cloned(peer, 1), "program", 0o755);
+    await peer.write(1, "code");
+    await peer.walk(0, 2, "program");
+    await peer.open(2, OEXEC);
+    assert.equal(await peer.read(2), "code");
+    await peer.refused({ type: m.Twrite, fid: 2, offset: 0, data: new Uint8Array(1) });
+    await peer.create(await cloned(peer, 3), "text", 0o644);
+    await peer.walk(0, 4, "text");
+    await peer.refused(openMsg(peer, 4, OEXEC));
+  });
   each(CLASSIC, "ORCLOSE removes the file when its fid is clunked", async (peer) => {
     await peer.create(await cloned(peer, 1), "f", 0o600, ORDWR | ORCLOSE);
     await peer.walk(0, 2, "f");
@@ -136,6 +153,18 @@ export function readWriteTests(each: Each): void {
     assert.equal(wide.data.length, 10);
     await peer.refused({ type: m.Twrite, fid: 1, offset: 0xffff_ffff_ffff_fff0n, data: new Uint8Array(64) });
     assert.equal(await peer.read(1), "0123456789");
+  });
+  each(DIALECTS, "a message is never over msize, its header counted, and iounit says so", async (peer, subject) => {
+    const small = await RawPeer.open(await subject.connect(), peer.dialect.name, { ...subject, msize: 8192 });
+    const { iounit } = await small.create(await cloned(small, 1), "f") as m.Rcreate;
+    assert.ok(iounit === 0 || (iounit > 7000 && iounit <= 8192 - 24), `iounit ${iounit}`);
+    for (let at = 0; at < 20_000; at += 4000) await small.write(1, "x".repeat(4000), at);
+    for (const count of [8192 - 11, 8192, 20_000, 0xffffffff]) {
+      await small.send({ type: m.Tread, fid: 1, offset: 0, count });
+      const { length } = (await small.receiveRaw())!;
+      assert.ok(length > 8000 && length <= 8192, `a read of ${count} was answered with a message of ${length}`);
+    }
+    small.close();
   });
   each(DIALECTS, "a write past the end leaves a hole of zeros", async (peer) => {
     await peer.create(await cloned(peer, 1), "f");
@@ -252,7 +281,10 @@ export function changeTests(each: Each): void {
     assert.equal((await peer.read(1)).length, 3);
     await peer.ok({ type: m.Twstat, fid: 1, dir: wstatDir({}, 0) });
     await peer.refused({ type: m.Twstat, fid: 1, dir: wstatDir({ mode: (DMDIR | 0o700) >>> 0 }, 0) });
-    await peer.refused({ type: m.Twstat, fid: 1, dir: wstatDir({ name: "a/b" }, 0) });
+    for (const name of ["a/b", "../g", ".", "..", "a\0b", "x".repeat(256)]) {
+      await peer.refused({ type: m.Twstat, fid: 1, dir: wstatDir({ name }, 0) });
+    }
+    assert.equal(await nameOf(peer, 1), "g");
   });
   each(CLASSIC, "a wstat whose sizes disagree is refused", async (peer) => {
     await peer.raw(frame(m.Twstat, 3, [0, 0, 0, 0, 10, 0, 1, 0, 0]));

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import * as m from "../../core/p9/msg.ts";
 import { ORDWR } from "../../core/p9/types.ts";
-import { cloned, type Each, LINUX, mkdir, walked } from "./p9_suite_steps.ts";
+import { cloned, type Each, LINUX, listL, mkdir, walked } from "./p9_suite_steps.ts";
 import { RawPeer } from "./raw_peer.ts";
 
 /** What 9P2000.L and 9P2000.u add. */
@@ -32,6 +32,36 @@ export function linuxTests(each: Each): void {
     for (const name of ["..", ".", "", "a/b"]) {
       await peer.refused({ type: m.Trenameat, fid: 0, oldname: "x", newdirfid: 0, newname: name });
     }
+  });
+  each(LINUX, "Trename moves a file to another directory, over what is there", async (peer) => {
+    await mkdir(peer, "d");
+    await peer.create(await cloned(peer, 1), "a");
+    await peer.write(1, "A");
+    await peer.create(await walked(peer, 2, "d"), "b");
+    await peer.walk(0, 3, "d");
+    await peer.ok({ type: m.Trename, fid: 1, dirfid: 3, name: "b" });
+    await peer.refused({ type: m.Twalk, fid: 0, newfid: 4, names: ["a"] });
+    await peer.walk(3, 4, "b");
+    await peer.open(4);
+    assert.equal(await peer.read(4), "A");
+    await peer.ok({ type: m.Trename, fid: 4, dirfid: 0, name: "back" });
+    await peer.walk(0, 5, "back");
+    assert.equal(await peer.read(1), "A");
+  });
+  each(LINUX, "no request makes or moves to a name that no file can have", async (peer) => {
+    await peer.create(await cloned(peer, 1), "f");
+    for (const name of ["", ".", "..", "a/b", "../x", "/", "a\0b", "x".repeat(256)]) {
+      const makers = [
+        { type: m.Tmkdir, fid: 0, name, mode: 0o755, gid: 0 },
+        { type: m.Tsymlink, fid: 0, name, target: "f", gid: 0 },
+        { type: m.Tmknod, fid: 0, name, mode: 0o10644, major: 0, minor: 0, gid: 0 },
+        { type: m.Tlink, dirfid: 0, fid: 1, name },
+        { type: m.Trename, fid: 1, dirfid: 0, name },
+        { type: m.Trenameat, fid: 0, oldname: "f", newdirfid: 0, newname: name },
+      ] as const;
+      for (const request of makers) await peer.refused(request);
+    }
+    assert.deepEqual(await listL(peer, 0), ["f"]);
   });
   each(LINUX, "a directory can not move into itself", async (peer) => {
     await mkdir(peer, "d");
