@@ -68,7 +68,10 @@ export async function pair(options: Record<string, unknown> = {}, link: Record<s
     const address = `10.0.0.${n}/24 fd00::${n}/64`;
     nodes.push(await loadIp(kernel, `ip${n}`, { device: `ether${n}`, address, hostname: `node${n}`, ...options }));
   }
+  // The host's alarms keep no program alive: a test that waits for one would end.
+  const awake = setInterval(() => {}, 1000);
   const stop = async () => {
+    clearInterval(awake);
     for (const node of nodes.toReversed()) await node.stop();
   };
   return { kernel, left: nodes[2].files, right: nodes[3].files, nodes, [Symbol.asyncDispose]: stop };
