@@ -1,10 +1,14 @@
 /**
- * quantum: what cores_bench.ts runs in an isolate: fixed work quanta, or work without an end that lets its loop turn.
+ * quantum: what noise_bench.ts and cores_bench.ts run in an isolate: quanta of fixed work or of fixed time, or work without
+ * an end that lets its loop turn.
  *
  * Layer: bench, a plugin. The work is that of c/fwq.c.
  */
 
-import { ctl, definePlugin, Err, tree } from "ring9/plugin";
+import { ctl, definePlugin, tree } from "ring9/plugin";
+
+/** Iterations between two looks at the clock of a quantum of fixed time. */
+const STEP = 1000;
 
 let times = new Float64Array(0);
 let busy = false;
@@ -14,9 +18,13 @@ export default definePlugin({
   start: (ctx) =>
     tree({
       ctl: ctl({
-        "run iterations:int samples:1..1000000": {
-          help: "runs that many quanta; then times has how long each took",
-          run: (iterations, samples) => run(iterations, samples),
+        "fwq iterations:1..100000000 samples:1..1000000": {
+          help: "runs quanta of fixed work; then times has how long each took, nanoseconds",
+          run: fixedWork,
+        },
+        "ftq us:1..1000000 samples:1..1000000": {
+          help: "runs quanta of fixed time; then times has how many iterations each did",
+          run: fixedTime,
         },
         "busy on:bool": {
           help: "works, a tenth of a millisecond between two turns of its loop",
@@ -30,14 +38,24 @@ export default definePlugin({
     }, ctx),
 });
 
-function run(iterations: number, samples: number): void {
-  if (iterations < 1) throw new Err("EINVAL", "one iteration at least");
+function fixedWork(iterations: number, samples: number): void {
   times = new Float64Array(samples);
-  for (let i = 0; i < 500; i++) sink = quantum(sink, iterations);
+  for (let i = 0; i < 200; i++) sink = quantum(sink, STEP);
   for (let i = 0; i < samples; i++) {
     const start = performance.now();
     sink = quantum(sink, iterations);
     times[i] = (performance.now() - start) * 1e6;
+  }
+}
+
+function fixedTime(us: number, samples: number): void {
+  times = new Float64Array(samples);
+  let end = performance.now();
+  for (let i = 0; i < samples; i++) {
+    end += us / 1000;
+    let done = 0;
+    for (; performance.now() < end; done += STEP) sink = quantum(sink, STEP);
+    times[i] = done;
   }
 }
 

@@ -130,18 +130,32 @@ Deno.test("interrupts that a killed node had moved are put back by the next one,
   }
 });
 
-interop("a thread is made best-effort with a quantum, and latency-critical again", { needs: [ffi, root] }, () => {
-  const tid = gettid();
-  try {
-    setSchedule(tid, { priority: "be", quantumUs: 500 });
-    assert.equal(sliceUs(tid), 500);
-  } catch (e) {
-    assert.match((e as Error).message, /Linux 6.12/); // an older kernel says so
-  } finally {
-    setSchedule(tid, { priority: "lc", quantumUs: 0 });
-  }
-  assert.throws(() => setSchedule(0x3fffffff, { priority: "lc", quantumUs: 0 }), /thread/);
-});
+/** Field 41 of proc(5)'s stat. */
+function policyOf(tid: number): number {
+  const stat = Deno.readTextFileSync(`/proc/${tid}/stat`);
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[38]);
+}
+
+interop(
+  "a thread is made real-time, best-effort with a quantum, and latency-critical again",
+  { needs: [ffi, root] },
+  () => {
+    const tid = gettid();
+    try {
+      setSchedule(tid, { priority: "rt", quantumUs: 0 });
+      assert.equal(policyOf(tid), 1, "SCHED_FIFO");
+      setSchedule(tid, { priority: "lc", quantumUs: 0 });
+      assert.equal(policyOf(tid), 0, "SCHED_OTHER");
+      setSchedule(tid, { priority: "be", quantumUs: 500 });
+      assert.equal(sliceUs(tid), 500);
+    } catch (e) {
+      assert.match((e as Error).message, /Linux 6.12/); // an older kernel says so
+    } finally {
+      setSchedule(tid, { priority: "lc", quantumUs: 0 });
+    }
+    assert.throws(() => setSchedule(0x3fffffff, { priority: "lc", quantumUs: 0 }), /thread/);
+  },
+);
 
 Deno.test("what the kernel counts of a thread and of the CPUs is read; one that has gone has counted nothing", () => {
   const { cpu_ms, scheduled } = threadCounters(Deno.pid);

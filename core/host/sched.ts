@@ -8,23 +8,26 @@
  */
 
 import { Err, toErr } from "../err.ts";
+import type { Priority } from "../sched/client.ts";
 import { errnoErr, needLibc } from "./libc.ts";
 
 /** Numbers of sched_setattr and sched_getattr. */
 const CALLS: Record<string, [set: bigint, get: bigint]> = { x86_64: [314n, 315n], aarch64: [274n, 275n] };
-const SCHED_OTHER = 0, SCHED_BATCH = 3;
+const POLICIES: Record<Priority, number> = { rt: 1, lc: 0, be: 3 }; // SCHED_FIFO, SCHED_OTHER, SCHED_BATCH
+/** Below all that the host runs as real-time. */
+const RT_PRIORITY = 1;
 /** What a best-effort thread yields to others. */
 const BE_NICE = 15;
 /** Bytes of struct sched_attr, without the utilization hints. */
 const ATTR_BYTES = 48;
 const ATTR_SIZE = BigInt(ATTR_BYTES);
 /** Offsets in struct sched_attr. */
-const SIZE = 0, POLICY = 4, NICE = 16, RUNTIME = 24;
+const SIZE = 0, POLICY = 4, NICE = 16, PRIORITY = 20, RUNTIME = 24;
 const TICK_S = 0.01;
 
 /** How a thread is scheduled. */
 export interface Schedule {
-  readonly priority: "lc" | "be";
+  readonly priority: Priority;
   /** How long it runs before others have their turn, microseconds; 0: as the host does. */
   readonly quantumUs: number;
 }
@@ -34,11 +37,12 @@ export function setSchedule(tid: number, { priority, quantumUs }: Schedule): voi
   const [set, get] = numbers(), c = needLibc("schedule a thread"), attr = new Uint8Array(ATTR_BYTES);
   const view = new DataView(attr.buffer);
   view.setUint32(SIZE, ATTR_BYTES, true);
-  view.setUint32(POLICY, priority === "be" ? SCHED_BATCH : SCHED_OTHER, true);
+  view.setUint32(POLICY, POLICIES[priority], true);
   view.setInt32(NICE, priority === "be" ? BE_NICE : 0, true);
-  view.setBigUint64(RUNTIME, BigInt(quantumUs) * 1000n, true);
+  view.setUint32(PRIORITY, priority === "rt" ? RT_PRIORITY : 0, true);
+  view.setBigUint64(RUNTIME, priority === "rt" ? 0n : BigInt(quantumUs) * 1000n, true);
   if (c.syscall(set, BigInt(tid), attr, 0n, 0n) < 0n) throw errnoErr(`cannot make thread ${tid} ${priority}`);
-  if (quantumUs === 0) return;
+  if (quantumUs === 0 || priority === "rt") return; // it has no slices: it runs until it sleeps
   if (c.syscall(get, BigInt(tid), attr, ATTR_SIZE, 0n) < 0n) throw errnoErr(`cannot read the slice of thread ${tid}`);
   if (Number(view.getBigUint64(RUNTIME, true)) === quantumUs * 1000) return;
   throw new Err("EOPNOTSUPP", `this kernel sets no quantum of ordinary threads (Linux 6.12 and later do)`);

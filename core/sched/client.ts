@@ -11,8 +11,11 @@ import type { Topology } from "./topology.ts";
 
 /** Whether a client's cores come with their sibling threads: it does not care, it uses them all, they stay idle. */
 export type Siblings = "any" | "both" | "none";
-/** Latency-critical or best-effort: who is short of cores takes lent ones of the latter. */
-export type Priority = "lc" | "be";
+/**
+ * Latency-critical or best-effort: who is short of cores takes lent ones of the latter. Real-time is the former, and on
+ * cores that it has to itself nothing of the host's that is not real-time takes its turn.
+ */
+export type Priority = "rt" | "lc" | "be";
 
 /** What a client asks. Counts are of CPUs that it runs on. */
 export interface Ask {

@@ -10,9 +10,9 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { Err } from "../err.ts";
+import { Err, toErr } from "../err.ts";
 import { ALLOCATORS } from "./allocator.ts";
-import type { Ask } from "./client.ts";
+import type { Ask, Priority } from "./client.ts";
 import { type ClientRow, CoreTable } from "./cores.ts";
 import { formatCpus } from "./cpulist.ts";
 import { Histogram, QueueProbe, type QueueView } from "./qdelay.ts";
@@ -82,7 +82,7 @@ export interface CoreHost {
   /** Brings the threads where the plan says. Answers what could not be done. */
   place(plan: Plan): string[];
   /** Sets how threads are scheduled. Throws why it can not be. */
-  schedule(tids: readonly number[], how: { priority: "lc" | "be"; quantumUs: number }): void;
+  schedule(tids: readonly number[], how: { priority: Priority; quantumUs: number }): void;
   /** CPU time that threads have taken, milliseconds. */
   cpuMs(tids: readonly number[]): number;
   /** Keeps others' processes off. EOPNOTSUPP where that can not be. */
@@ -333,11 +333,30 @@ export class CoreControl {
     throw new Err("EBUSY", `core ${formatCpus(taken.map((c) => c.cpu))} is ${taken[0].allocated}'s alone`);
   }
 
+  /** Real-time is who has cores to itself: elsewhere it would keep the host from its work. */
   #schedule(client: Client): void {
-    const { priority, quantum } = this.#settings(client), key = `${priority} ${quantum}`;
+    const { priority: asked, quantum } = this.#settings(client);
+    const priority = asked === "rt" && !this.#isAlone(client) ? "lc" : asked, key = `${priority} ${quantum}`;
     if (client.scheduled === key || (client.scheduled === "" && key === "lc 0")) return;
     this.host.schedule(tidsOf(client), { priority, quantumUs: quantum });
     client.scheduled = key;
+  }
+
+  #isAlone({ name }: Client): boolean {
+    return this.table.has(name) && this.table.client(name).allocated.length > 0;
+  }
+
+  /** Brings those in line whose priority depends on where they are. */
+  #scheduleRealTime(alone: boolean): void {
+    for (const client of this.#clients.values()) {
+      if (this.#settings(client).priority !== "rt" || this.#isAlone(client) !== alone) continue;
+      try {
+        this.#schedule(client);
+      } catch (e) {
+        client.scheduled = "refused"; // is tried again when it is placed anew
+        this.event(`${client.name}: ${toErr(e).message}`);
+      }
+    }
   }
 
   /** Brings every thread where it belongs. */
@@ -354,7 +373,9 @@ export class CoreControl {
     this.#shared(only(shared));
     this.#arm();
     if (!this.#touched) return;
+    this.#scheduleRealTime(false);
     const problems = this.host.place({ shared, placements }).join("; ");
+    this.#scheduleRealTime(true);
     if (problems !== "" && problems !== this.#problems) this.event(problems);
     this.#problems = problems;
   }

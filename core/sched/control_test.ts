@@ -283,3 +283,20 @@ Deno.test("who works, has requests waiting, or is asked for another core than it
   clock.advance(20);
   assert.deepEqual([rig.where("a"), control.client("a").lent], ["1 alone", false], "nobody has it any more");
 });
+
+Deno.test("real-time is who has cores to itself, from when it is there until before it goes", () => {
+  const rig = new Rig(2), { control } = rig, steps: string[] = [];
+  rig.host.schedule = (tids, { priority }) => void steps.push(`${tids} ${priority}`);
+  rig.host.place = ({ placements }) => (steps.push(`to ${formatCpus(placements[0].cpus)}`), []);
+  control.join("a", new Runner("worker-1", 11), entrySettings({ cores: 1, priority: "rt" }));
+  assert.deepEqual(steps, []);
+  control.set("a", { guaranteed: 1 });
+  assert.deepEqual(steps.splice(0), ["to 1", "11 rt"]);
+  control.set("a", { want: 0 });
+  assert.deepEqual(steps.splice(0), ["11 lc", "to 0-1"]);
+  rig.host.schedule = () => {
+    throw new Error("not permitted");
+  };
+  control.set("a", { want: 1 });
+  assert.match(control.events.at(-1)!, /a: not permitted/);
+});

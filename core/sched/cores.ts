@@ -304,7 +304,7 @@ export class CoreTable {
     for (const client of clients) this.#trim(client);
     for (const unit of this.#coming) this.#arrive(unit);
     for (const client of clients) this.#honour(client);
-    for (const priority of ["lc", "be"]) {
+    for (const priority of ["rt", "lc", "be"]) {
       for (const client of clients) if (client.ask.priority === priority) this.#serve(client);
     }
     if (clients.some((client) => cpusOf(client.units).length > client.ask.want)) this.#again = true;
@@ -355,7 +355,7 @@ export class CoreTable {
         this.#give(unit);
         continue;
       }
-      if (priority === "lc" && this.#preempt(client)) continue;
+      if (priority !== "be" && this.#preempt(client)) continue;
       client.unmet = this.#whyNone(client);
       return;
     }
