@@ -21,6 +21,7 @@ export type Order =
   | { op: "load"; plugin: string }
   | { op: "ctl"; path: string; text: string }
   | { op: "read"; path: string }
+  | { op: "listen"; address: string }
   | { op: "threads" }
   | { op: "bye" };
 
@@ -81,6 +82,8 @@ async function obey(node: Node, warden: Warden, order: Order): Promise<unknown> 
       return await init.writeText(order.path, order.text);
     case "read":
       return await init.readText(order.path);
+    case "listen":
+      return await node.listen(order.address);
     case "threads":
       return threads().length;
     case "bye":
