@@ -9,7 +9,9 @@
  */
 
 import { Err } from "../../core/err.ts";
-import type { Buf } from "./cache.ts";
+import { BLOCK_BITMAP, type Buf, INODE_BITMAP } from "./cache.ts";
+import { isUninit } from "./group.ts";
+import { BG_BLOCK_UNINIT, BG_INODE_UNINIT, RO_COMPAT } from "./layout.ts";
 import type { Volume } from "./volume.ts";
 
 /** A run is looked for at a whole free byte of the bitmap first: eight blocks. */
@@ -122,6 +124,7 @@ export function allocInode(vol: Volume, parent: number, isDir: boolean): number 
     buf.data[bit >> 3] |= 1 << (bit & 7);
     vol.inodeHints[g] = bit + 1;
     vol.tx.undo(() => vol.inodeHints[g] = Math.min(vol.inodeHints[g], bit));
+    useInode(vol, g, bit);
     countInodes(vol, g, -1, isDir);
     return g * sb.inodesPerGroup + bit + 1;
   }
@@ -188,12 +191,66 @@ function hold(vol: Volume, buf: Buf): void {
   buf.pins++;
 }
 
-function blockBitmap(vol: Volume, g: number): Buf {
-  return vol.cache.get(vol.groups.blockBitmap(g));
+/** A group's bitmap of blocks; one that was never written is made of what the group holds. */
+export function blockBitmap(vol: Volume, g: number): Buf {
+  const { groups } = vol;
+  if (!isUninit(groups, g, false)) return bitmap(vol, groups.blockBitmap(g), BLOCK_BITMAP);
+  const first = groups.firstBlock(g), end = groups.blocksIn(g);
+  const buf = newBitmap(vol, groups.blockBitmap(g), BLOCK_BITMAP);
+  for (let bit = 0; bit < end; bit++) if (!groups.isDataRun(first + bit, 1)) buf.data[bit >> 3] |= 1 << (bit & 7);
+  fillBits(buf.data, end);
+  clearFlag(vol, g, BG_BLOCK_UNINIT);
+  return buf;
 }
 
-function inodeBitmap(vol: Volume, g: number): Buf {
-  return vol.cache.get(vol.groups.inodeBitmap(g));
+/** A group's bitmap of inodes, likewise. */
+export function inodeBitmap(vol: Volume, g: number): Buf {
+  const { groups } = vol;
+  if (!isUninit(groups, g, true)) return bitmap(vol, groups.inodeBitmap(g), INODE_BITMAP);
+  const buf = newBitmap(vol, groups.inodeBitmap(g), INODE_BITMAP);
+  fillBits(buf.data, vol.sb.inodesPerGroup);
+  setUnused(vol, g, vol.sb.inodesPerGroup);
+  clearFlag(vol, g, BG_INODE_UNINIT);
+  return buf;
+}
+
+function bitmap(vol: Volume, block: number, kind: number): Buf {
+  const buf = vol.cache.get(block);
+  buf.kind = kind;
+  return buf;
+}
+
+function newBitmap(vol: Volume, block: number, kind: number): Buf {
+  const buf = vol.fresh(block);
+  buf.kind = kind;
+  return buf;
+}
+
+/** Sets the bits that stand for nothing. */
+function fillBits(bits: Uint8Array, from: number): void {
+  for (let bit = from; bit < bits.length * 8; bit++) bits[bit >> 3] |= 1 << (bit & 7);
+}
+
+function clearFlag(vol: Volume, g: number, flag: number): void {
+  const { groups } = vol, old = groups.flags(g);
+  groups.setFlags(g, old & ~flag);
+  vol.tx.undo(() => groups.setFlags(g, old));
+}
+
+function setUnused(vol: Volume, g: number, value: number): void {
+  const { groups } = vol, old = groups.unusedInodes(g);
+  groups.setUnusedInodes(g, value);
+  vol.tx.undo(() => groups.setUnusedInodes(g, old));
+}
+
+/** The inode at `bit` of a group is in use from now on: what is in its row of the table counts only if it was before. */
+function useInode(vol: Volume, g: number, bit: number): void {
+  const { sb, groups } = vol;
+  if (!(sb.roCompat & (RO_COMPAT.uninit_bg | RO_COMPAT.metadata_csum))) return;
+  const used = sb.inodesPerGroup - groups.unusedInodes(g);
+  if (bit < used) return;
+  setUnused(vol, g, sb.inodesPerGroup - bit - 1);
+  vol.newInode(g * sb.inodesPerGroup + bit + 1);
 }
 
 function countBlocks(vol: Volume, g: number, by: number): void {

@@ -1,7 +1,7 @@
 /**
  * The block map: from a block of a file to a block of the disk, over direct and one to three levels of indirect pointers.
  *
- * Layer: fs/ext2, above alloc. Extents are in extent.ts, and only read.
+ * Layer: fs/ext2, above alloc. Inodes with extents go to extent.ts and extent_write.ts.
  *
  * What holds always: a pointer is believed only if the block can be a file's (`isDataRun`). A new pointer block is filled
  * before anything points to it. Freeing goes from the end in steps of bounded size, so that a file of any length can be
@@ -12,6 +12,7 @@ import { Err } from "../../core/err.ts";
 import { allocBlocks, freeBlocks } from "./alloc.ts";
 import type { Buf } from "./cache.ts";
 import { mapExtent } from "./extent.ts";
+import { allocExtent, shrinkExtents } from "./extent_write.ts";
 import type { Inode } from "./inode.ts";
 import { DIRECT_BLOCKS, IN, POINTERS } from "./layout.ts";
 import type { Volume } from "./volume.ts";
@@ -28,7 +29,8 @@ interface Slot {
 const slot: Slot = { buf: null, index: 0, room: 0 };
 
 /** Blocks that a file can have on this volume, by its pointers. */
-export function maxBlocks(vol: Volume): number {
+export function maxBlocks(vol: Volume, inode: Inode): number {
+  if (inode.hasExtents) return 0xffffffff;
   const p = vol.blockSize / 4;
   return Math.min(DIRECT_BLOCKS + p + p * p + p * p * p, 0xffffffff);
 }
@@ -61,7 +63,8 @@ export function mapRun(vol: Volume, inode: Inode, lblk: number, max: number): vo
  * inode must have been touched.
  */
 export function allocRun(vol: Volume, inode: Inode, lblk: number, max: number): boolean {
-  if (lblk >= maxBlocks(vol)) throw new Err("EFBIG");
+  if (lblk >= maxBlocks(vol, inode)) throw new Err("EFBIG");
+  if (inode.hasExtents) return allocExtent(vol, inode, { lblk, max, goal: () => goalFor(vol, inode, null, 0) });
   walk(vol, inode, lblk, true);
   const { buf, index } = slot, most = Math.min(max, slot.room);
   const first = pointerAt(inode, buf, index);
@@ -170,6 +173,7 @@ function badPointer(vol: Volume, inode: Inode, block: number): Err {
  * left. The inode must have been touched.
  */
 export function shrinkStep(vol: Volume, inode: Inode, from: number): boolean {
+  if (inode.hasExtents) return shrinkExtents(vol, inode, from);
   const p = vol.blockSize / 4;
   for (let i = POINTERS - 1; i >= DIRECT_BLOCKS; i--) {
     const level = i - DIRECT_BLOCKS + 1;

@@ -12,6 +12,7 @@
 
 import { Err, toErr } from "../../core/err.ts";
 import type { BlockPort } from "../block_port.ts";
+import type { Inode } from "./inode.ts";
 
 /** Thrown where an operation has to wait for the disk; it is run again when `ready` resolves. */
 export class Miss {
@@ -20,6 +21,9 @@ export class Miss {
     this.ready = ready;
   }
 }
+
+/** What a block is, as far as its checksum needs to know it. */
+export const PLAIN_BLOCK = 0, DIR_BLOCK = 1, EXTENT_BLOCK = 2, ATTR_BLOCK = 3, BLOCK_BITMAP = 4, INODE_BITMAP = 5;
 
 /** A block in memory. */
 export class Buf {
@@ -35,6 +39,10 @@ export class Buf {
   /** Whoever parses this block has found it sound. */
   checked = false;
   pins = 0;
+  /** One of the kinds above. */
+  kind = PLAIN_BLOCK as number;
+  /** Whose it is, of a directory's block and an extent node. */
+  owner: Inode | null = null;
 
   constructor(no: number, data: Uint8Array) {
     this.no = no;
@@ -98,6 +106,8 @@ export class BlockCache {
     if (old) {
       old.data.fill(0);
       old.checked = false;
+      old.kind = PLAIN_BLOCK;
+      old.owner = null;
       old.used = true;
       return old;
     }

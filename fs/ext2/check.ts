@@ -12,7 +12,8 @@
  */
 
 import { Err } from "../../core/err.ts";
-import { Miss } from "./cache.ts";
+import { blockBitmap, inodeBitmap } from "./alloc.ts";
+import { type Buf, Miss } from "./cache.ts";
 import { type Entry, findPlace, list, removeEntry } from "./dir.ts";
 import { walkExtents } from "./extent.ts";
 import { hasBlocks } from "./file.ts";
@@ -291,8 +292,7 @@ export class Check {
   }
 
   /** Sets `count` bits of a bitmap to what `isUsed` says. */
-  #setBits(block: number, count: number, isUsed: (bit: number) => boolean): void {
-    const buf = this.#vol.cache.get(block);
+  #setBits(buf: Buf, count: number, isUsed: (bit: number) => boolean): void {
     this.#vol.edit(buf, 0, buf.data.length);
     for (let bit = 0; bit < count; bit++) {
       if (isUsed(bit)) buf.data[bit >> 3] |= 1 << (bit & 7);
@@ -315,7 +315,7 @@ export class Check {
     this.#free.blocks += free;
     const fix = () => {
       this.#setBits(
-        groups.blockBitmap(g),
+        blockBitmap(vol, g),
         count,
         (bit) => (this.#used[(first + bit) >> 3] & (1 << ((first + bit) & 7))) !== 0,
       );
@@ -349,7 +349,7 @@ export class Check {
         const ino = g * sb.inodesPerGroup + bit + 1;
         return this.#modes[ino] !== 0 || ino < sb.firstIno;
       };
-      this.#setBits(groups.inodeBitmap(g), sb.inodesPerGroup, isUsed);
+      this.#setBits(inodeBitmap(vol, g), sb.inodesPerGroup, isUsed);
       groups.addFreeInodes(g, free - groups.freeInodes(g));
       groups.addUsedDirs(g, dirs - groups.usedDirs(g));
       vol.inodeHints[g] = 0;

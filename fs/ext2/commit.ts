@@ -27,7 +27,7 @@
 
 import { type Err, toErr } from "../../core/err.ts";
 import { settleFrees } from "./alloc.ts";
-import { Buf, Miss } from "./cache.ts";
+import { BLOCK_BITMAP, Buf, INODE_BITMAP, Miss } from "./cache.ts";
 import { findEmptyBlock, lookup } from "./dir.ts";
 import { descriptorBlock } from "./group.ts";
 import type { Inode } from "./inode.ts";
@@ -44,6 +44,7 @@ import {
   VALID_FS,
 } from "./layout.ts";
 import type { Log } from "./log.ts";
+import { sealBlocks, sealInode, sealSuper } from "./seal.ts";
 import { setCount } from "./superblock.ts";
 import { Batch, PARKED_ENTRY_BYTES, type Volume } from "./volume.ts";
 
@@ -124,9 +125,9 @@ function* rounds(vol: Volume, parking: Buf | null): Generator<Buf[]> {
   if (parking && parked.length > 0) yield [parkedBlock(vol, parking, parked)];
   yield* deaths(vol, changes, new Set(parked));
   yield* cleanAfter(vol, (buf) => !buf.early);
-  yield apply(changes.filter((c) => c.oldLinks > 0 && c.inode.links > 0));
+  yield apply(vol, changes.filter((c) => c.oldLinks > 0 && c.inode.links > 0));
   yield* births(vol, changes.filter((c) => c.oldLinks === 0 && c.inode.links > 0));
-  yield apply(changes.filter((c) => c.inode.links === 0));
+  yield apply(vol, changes.filter((c) => c.inode.links === 0));
   yield [...(parking && parked.length > 0 ? [parking] : []), ...descriptors(vol), superBlock(vol)];
   if (parking) parking.pins--;
   settle(vol, changes);
@@ -135,7 +136,7 @@ function* rounds(vol: Volume, parking: Buf | null): Generator<Buf[]> {
 /** Whether all that a log would have to hold does fit into it. */
 function fits(vol: Volume, log: Log): boolean {
   const tables = new Set([...vol.dirtyInodes].map((inode) => vol.tableBlock(inode.ino)));
-  const late = [...vol.cache.dirty].filter((buf) => !buf.early).length;
+  const late = [...vol.cache.dirty].filter((buf) => !buf.early || isBitmap(buf)).length;
   return late + tables.size + vol.groups.dirty.size <= log.capacity;
 }
 
@@ -143,9 +144,11 @@ function fits(vol: Volume, log: Log): boolean {
 function* loggedRounds(vol: Volume, log: Log): Generator<Buf[]> {
   const changes = [...vol.dirtyInodes].map((inode) => changeOf(vol, inode));
   if (!vol.marked || vol.superDirty) yield [markedSuper(vol)];
-  yield* cleanAfter(vol, (buf) => buf.early);
-  if (log.passing) yield apply(changes.filter((c) => c.inode.ino === JOURNAL_INO));
-  const late = [...vol.cache.dirty], all = [...late, ...apply(changes), ...descriptors(vol)];
+  yield* cleanAfter(vol, (buf) => buf.early && !isBitmap(buf));
+  if (log.passing) yield apply(vol, changes.filter((c) => c.inode.ino === JOURNAL_INO));
+  const late = [...vol.cache.dirty];
+  sealBlocks(vol, late);
+  const all = [...late, ...apply(vol, changes), ...descriptors(vol)];
   yield log.passing ? [...log.transaction(all), log.superblock(true)] : log.transaction(all);
   yield [log.passing ? journalledSuper(vol, true) : log.superblock(true)];
   yield all;
@@ -153,6 +156,10 @@ function* loggedRounds(vol: Volume, log: Log): Generator<Buf[]> {
   const emptied = log.superblock(false);
   yield log.passing ? [journalledSuper(vol, false)] : [emptied, superBlock(vol)];
   settle(vol, changes);
+}
+
+function isBitmap({ kind }: Buf): boolean {
+  return kind === BLOCK_BITMAP || kind === INODE_BITMAP;
 }
 
 function changeOf(vol: Volume, inode: Inode): Change {
@@ -163,15 +170,17 @@ function changeOf(vol: Volume, inode: Inode): Change {
 /** Yields the dirty blocks that `which` names; they are clean once they are written. */
 function* cleanAfter(vol: Volume, which: (buf: Buf) => boolean): Generator<Buf[]> {
   const bufs = [...vol.cache.dirty].filter(which);
+  sealBlocks(vol, bufs);
   yield bufs;
   for (const buf of bufs) vol.cache.clean(buf);
 }
 
 /** Brings inodes into their blocks of the table; answers those blocks. */
-function apply(changes: Change[]): Buf[] {
+function apply(vol: Volume, changes: Change[]): Buf[] {
   const tables = new Set<Buf>();
   for (const { inode, table, offset } of changes) {
     table.data.set(inode.raw, offset);
+    sealInode(vol, inode.ino, table, offset);
     tables.add(table);
   }
   return [...tables];
@@ -180,7 +189,7 @@ function apply(changes: Change[]): Buf[] {
 function* deaths(vol: Volume, changes: Change[], parked: Set<Change>): Generator<Buf[]> {
   const dead = changes.filter((c) => c.inode.links === 0 && c.oldLinks > 0 && !parked.has(c));
   const dirs = new Map(dead.filter((c) => c.inode.isDir).map((c) => [c.inode.ino, c]));
-  yield [...apply(dead.filter((c) => !c.inode.isDir)), ...dropIndexFlags(changes)];
+  yield [...apply(vol, dead.filter((c) => !c.inode.isDir)), ...dropIndexFlags(vol, changes)];
   const heights = new Map<number, number>();
   const waves: Change[][] = [];
   for (const { ino, parent } of vol.batch.deadDirs) {
@@ -188,16 +197,17 @@ function* deaths(vol: Volume, changes: Change[], parked: Set<Change>): Generator
     if (change) (waves[height] ??= []).push(change);
     heights.set(parent, Math.max(heights.get(parent) ?? 0, height + 1));
   }
-  for (const wave of waves) yield apply(wave ?? []);
+  for (const wave of waves) yield apply(vol, wave ?? []);
 }
 
 /** A directory whose hash tree no longer holds says so before its blocks change. */
-function dropIndexFlags(changes: Change[]): Buf[] {
+function dropIndexFlags(vol: Volume, changes: Change[]): Buf[] {
   const tables: Buf[] = [];
   for (const { inode, table, offset, oldLinks } of changes) {
     const flags = table.view.getUint32(offset + IN.flags, true);
     if (oldLinks === 0 || !(flags & FL_INDEX) || (inode.flags & FL_INDEX)) continue;
     table.view.setUint32(offset + IN.flags, flags & ~FL_INDEX, true);
+    sealInode(vol, inode.ino, table, offset);
     tables.push(table);
   }
   return tables;
@@ -214,7 +224,7 @@ function* births(vol: Volume, born: Change[]): Generator<Buf[]> {
       if (parents.length === 0 || parents.some(isReady)) wave.set(ino, change);
     }
     const next = wave.size > 0 ? wave : waiting;
-    yield apply([...next.values()]);
+    yield apply(vol, [...next.values()]);
     for (const ino of [...next.keys()]) waiting.delete(ino);
   }
 }
@@ -230,6 +240,7 @@ function needsParking(vol: Volume, { inode, oldLinks }: Change): boolean {
 /** An empty block of lost+found, if there is something to park. */
 function parkingBlock(vol: Volume): Buf | null {
   const { lost, gained, replaced } = vol.batch;
+  if (vol.sb.hasChecksums) return null;
   if (replaced.size === 0 && (lost.size === 0 || gained.size === 0)) return null;
   const ino = lookup(vol, vol.inode(ROOT_INO), "lost+found");
   if (ino === 0) return null;
@@ -293,6 +304,7 @@ export function superBlock(vol: Volume): Buf {
   sb.view.setUint32(SB.wtime, Math.floor(vol.now() / 1000), true);
   setCount(sb, SB.freeBlocksLo, SB.freeBlocksHi, vol.freeBlocks);
   sb.view.setUint32(SB.freeInodes, vol.freeInodes, true);
+  sealSuper(sb);
   const buf = vol.cache.get(no);
   buf.data.set(sb.raw, offset);
   return buf;
@@ -302,6 +314,7 @@ export function superBlock(vol: Volume): Buf {
 function descriptors(vol: Volume): Buf[] {
   const { sb, groups } = vol, bufs: Buf[] = [];
   for (const i of groups.dirty) {
+    groups.seal(i);
     bufs.push(new Buf(descriptorBlock(sb, i), groups.raw.subarray(i * sb.blockSize, (i + 1) * sb.blockSize)));
   }
   groups.dirty.clear();

@@ -12,12 +12,13 @@
 import { Err } from "../../core/err.ts";
 import { decodeUtf8, encodeUtf8, utf8Length } from "../../core/p9/utf8.ts";
 import { allocRun, mapRun } from "./blockmap.ts";
-import type { Buf } from "./cache.ts";
+import { type Buf, DIR_BLOCK } from "./cache.ts";
 import { crc32c } from "./crc.ts";
 import { DirIndex } from "./dir_index.ts";
 import { inlineData } from "./inline.ts";
 import type { Inode } from "./inode.ts";
 import { FL_INDEX, NAME_MAX } from "./layout.ts";
+import { hasTail, TAIL_BYTES, TAIL_TYPE } from "./seal.ts";
 import type { Volume } from "./volume.ts";
 
 /** One entry of a listing. */
@@ -31,8 +32,6 @@ export interface Entry {
 }
 
 const HEADER_BYTES = 8, PLACE = 65536;
-/** What a checksummed block ends with: an entry of 12 bytes without a name, of this type. */
-const TAIL_BYTES = 12, TAIL_TYPE = 0xde;
 
 const scratch = new Uint8Array(4 * NAME_MAX);
 
@@ -115,8 +114,7 @@ function isHashNode(vol: Volume, dir: Inode, lblk: number, buf: Buf): boolean {
 
 function checkTail(vol: Volume, dir: Inode, buf: Buf): void {
   const at = vol.blockSize - TAIL_BYTES, { view } = buf;
-  if (view.getUint32(at, true) !== 0 || view.getUint16(at + 4, true) !== TAIL_BYTES) return;
-  if (view.getUint8(at + 7) !== TAIL_TYPE) return;
+  if (!hasTail(buf)) return;
   if (crc32c(vol.inodeSeed(dir), buf.data, 0, at) !== view.getUint32(at + 8, true)) {
     throw vol.damage(`directory ${dir.ino}: bad checksum of block ${buf.no}`);
   }
@@ -234,11 +232,11 @@ export function addEntry(
   what: { name: string; ino: number; type: number; near?: number },
 ): number {
   const length = checkName(what.name), need = entryBytes(length);
-  if (dir.flags & FL_INDEX) dir.flags &= ~FL_INDEX;
+  dropTree(vol, dir);
   const lblk = roomFor(vol, dir, need, what.near ?? -1);
   const buf = lblk < 0 ? appendBlock(vol, dir) : blockAt(vol, dir, lblk * PLACE);
   const block = lblk < 0 ? dirBlocks(vol, dir) - 1 : lblk;
-  const at = placeInBlock(vol, buf, need);
+  const at = placeInBlock(vol, dir, buf, need);
   if (at < 0) throw vol.damage(`directory ${dir.ino}: block ${buf.no} changed under its index`);
   buf.view.setUint32(at, what.ino, true);
   buf.data[at + 6] = length;
@@ -262,10 +260,22 @@ function roomFor(vol: Volume, dir: Inode, need: number, near: number): number {
   return -1;
 }
 
+/** Where the entries of a block end. */
+function entriesEnd(vol: Volume, buf: Buf): number {
+  return vol.sb.hasChecksums && hasTail(buf) ? vol.blockSize - TAIL_BYTES : vol.blockSize;
+}
+
+/** Notes that a block of a directory is about to change. */
+function editDir(vol: Volume, dir: Inode, buf: Buf, offset: number, length: number): void {
+  vol.edit(buf, offset, length);
+  buf.kind = DIR_BLOCK;
+  buf.owner = dir;
+}
+
 function largestHole(vol: Volume, buf: Buf): number {
-  const { view } = buf, { blockSize } = vol;
+  const { view } = buf, { blockSize } = vol, end = entriesEnd(vol, buf);
   let largest = 0;
-  for (let at = 0; at < blockSize;) {
+  for (let at = 0; at < end;) {
     const length = recLen(view, at, blockSize);
     const hole = view.getUint32(at, true) === 0 ? length : length - entryBytes(nameLength(vol, view, at));
     if (hole > largest) largest = hole;
@@ -275,13 +285,13 @@ function largestHole(vol: Volume, buf: Buf): number {
 }
 
 /** Makes an entry of at least `need` bytes in a block, and answers where; -1 when there is no hole so large. */
-function placeInBlock(vol: Volume, buf: Buf, need: number): number {
-  const { view } = buf, { blockSize } = vol;
-  for (let at = 0; at < blockSize;) {
+function placeInBlock(vol: Volume, dir: Inode, buf: Buf, need: number): number {
+  const { view } = buf, { blockSize } = vol, end = entriesEnd(vol, buf);
+  for (let at = 0; at < end;) {
     const length = recLen(view, at, blockSize);
     const used = view.getUint32(at, true) === 0 ? 0 : entryBytes(nameLength(vol, view, at));
     if (length - used >= need) {
-      vol.edit(buf, at, used + need);
+      editDir(vol, dir, buf, at, used + need);
       if (used > 0) {
         setRecLen(view, at, used);
         setRecLen(view, at + used, length - used);
@@ -298,13 +308,12 @@ function appendBlock(vol: Volume, dir: Inode): Buf {
   const blocks = dirBlocks(vol, dir);
   allocRun(vol, dir, blocks, 1);
   const buf = vol.fresh(vol.runBlock);
-  setRecLen(buf.view, 0, vol.blockSize);
-  buf.checked = true;
+  emptyLeaf(vol, dir, buf);
   dir.size += vol.blockSize;
   const { index } = dir;
   if (index && index.scanned === blocks) {
     index.scanned++;
-    index.rooms.push(vol.blockSize);
+    index.rooms.push(entriesEnd(vol, buf));
     vol.tx.undo(() => {
       index.scanned--;
       index.rooms.pop();
@@ -313,13 +322,60 @@ function appendBlock(vol: Volume, dir: Inode): Buf {
   return buf;
 }
 
+/** Makes a block of zeros one of a directory's, without an entry. */
+function emptyLeaf(vol: Volume, dir: Inode, buf: Buf): void {
+  if (vol.sb.hasChecksums) setTail(vol, buf);
+  setRecLen(buf.view, 0, entriesEnd(vol, buf));
+  buf.kind = DIR_BLOCK;
+  buf.owner = dir;
+  buf.checked = true;
+}
+
+function setTail(vol: Volume, { view, data }: Buf): void {
+  const at = vol.blockSize - TAIL_BYTES;
+  data.fill(0, at);
+  view.setUint16(at + 4, TAIL_BYTES, true);
+  data[at + 7] = TAIL_TYPE;
+}
+
+/** Lets go of a directory's hash tree. With checksums its nodes have to become blocks like the others. */
+function dropTree(vol: Volume, dir: Inode): void {
+  if (!(dir.flags & FL_INDEX)) return;
+  if (vol.sb.hasChecksums) {
+    const root = dirBlock(vol, dir, 0);
+    if (!root) throw vol.damage(`directory ${dir.ino} has lost a block`);
+    const { view } = root, dots = entryBytes(1), entries = dots + entryBytes(2) + view.getUint8(dots + 12 + 5);
+    if (view.getUint8(dots + 12 + 6) > 0) {
+      for (let i = 0; i < view.getUint16(entries + 2, true); i++) {
+        emptyNode(vol, dir, view.getUint32(entries + 4 + 8 * i, true));
+      }
+    }
+    editDir(vol, dir, root, 0, vol.blockSize);
+    setTail(vol, root);
+    setRecLen(view, dots, vol.blockSize - TAIL_BYTES - dots);
+  }
+  dir.flags &= ~FL_INDEX;
+  dropIndex(vol, dir);
+}
+
+function emptyNode(vol: Volume, dir: Inode, lblk: number): void {
+  if (lblk === 0 || lblk >= dirBlocks(vol, dir)) throw vol.damage(`directory ${dir.ino}: bad hash tree`);
+  const buf = blockAt(vol, dir, lblk * PLACE);
+  if (buf.view.getUint32(0, true) !== 0 || recLen(buf.view, 0, vol.blockSize) !== vol.blockSize) {
+    throw vol.damage(`directory ${dir.ino}: bad hash tree`);
+  }
+  editDir(vol, dir, buf, 0, vol.blockSize);
+  buf.data.fill(0);
+  emptyLeaf(vol, dir, buf);
+}
+
 /** The first block of a new directory, with `.` and `..` in it. */
 export function initDir(vol: Volume, dir: Inode, parent: number): void {
   dir.size = 0;
-  const { view, data } = appendBlock(vol, dir);
+  const buf = appendBlock(vol, dir), { view, data } = buf, end = entriesEnd(vol, buf);
   const dot = entryBytes(1), kind = vol.sb.hasFiletype ? 2 : 0;
   setDot(view, data, { at: 0, ino: dir.ino, length: dot, dots: 1, kind });
-  setDot(view, data, { at: dot, ino: parent, length: vol.blockSize - dot, dots: 2, kind });
+  setDot(view, data, { at: dot, ino: parent, length: end - dot, dots: 2, kind });
 }
 
 function setDot(
@@ -343,10 +399,10 @@ export function removeEntry(vol: Volume, dir: Inode, name: string, place: number
     at += recLen(view, at, vol.blockSize);
   }
   if (before < 0) {
-    vol.edit(buf, target, 4);
+    editDir(vol, dir, buf, target, 4);
     view.setUint32(target, 0, true);
   } else {
-    vol.edit(buf, before, HEADER_BYTES);
+    editDir(vol, dir, buf, before, HEADER_BYTES);
     setRecLen(view, before, recLen(view, before, vol.blockSize) + recLen(view, target, vol.blockSize));
   }
   noteRemoved(vol, dir, name, place, buf);
@@ -354,8 +410,9 @@ export function removeEntry(vol: Volume, dir: Inode, name: string, place: number
 
 /** Points the entry at `place` to another inode. */
 export function setEntry(vol: Volume, dir: Inode, place: number, ino: number, type: number): void {
+  if (vol.sb.hasChecksums && blockOfPlace(place) === 0) dropTree(vol, dir);
   const buf = blockAt(vol, dir, place), at = place % PLACE;
-  vol.edit(buf, at, HEADER_BYTES);
+  editDir(vol, dir, buf, at, HEADER_BYTES);
   buf.view.setUint32(at, ino, true);
   if (vol.sb.hasFiletype) buf.data[at + 7] = type;
 }

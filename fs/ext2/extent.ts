@@ -1,20 +1,21 @@
 /**
- * Extent trees of ext4, read only: which run of blocks holds a block of a file.
+ * Extent trees of ext4: which run of blocks holds a block of a file.
  *
- * Layer: fs/ext2, above volume; blockmap.ts calls it for inodes that have the flag.
+ * Layer: fs/ext2, above volume; blockmap.ts calls it for inodes that have the flag. extent_write.ts changes them.
  *
  * What holds always: a tree is at most five levels deep, each level below must say a smaller depth, and each node must
  * lie inside of the volume: so a damaged tree ends in EIO, never in a loop.
  */
 
+import type { Buf } from "./cache.ts";
 import { crc32c } from "./crc.ts";
 import type { Inode } from "./inode.ts";
 import { IN } from "./layout.ts";
 import type { Volume } from "./volume.ts";
 
-const MAGIC = 0xf30a, MAX_DEPTH = 5, HEADER_BYTES = 12, ENTRY_BYTES = 12;
+export const EXTENT_MAGIC = 0xf30a, MAX_DEPTH = 5, HEADER_BYTES = 12, ENTRY_BYTES = 12;
 /** A run longer than this is allocated, but not written: it reads as zeros. */
-const MAX_INIT_LENGTH = 32768;
+export const MAX_INIT_LENGTH = 32768;
 const HIGH = 0x100000000;
 
 /** Finds the run from `lblk` on; sets `vol.runBlock` (0: a hole) and `vol.runCount`. */
@@ -25,7 +26,7 @@ export function mapExtent(vol: Volume, inode: Inode, lblk: number): void {
   for (;;) {
     const entries = view.getUint16(base + 2, true), most = view.getUint16(base + 4, true);
     const depth = view.getUint16(base + 6, true);
-    if (view.getUint16(base, true) !== MAGIC || depth >= below || entries > most || sizeOf(most) > bytes) {
+    if (view.getUint16(base, true) !== EXTENT_MAGIC || depth >= below || entries > most || sizeOf(most) > bytes) {
       throw vol.damage(`inode ${inode.ino}: bad extent node`);
     }
     below = depth;
@@ -58,7 +59,9 @@ function walkNode(
   const { view, base } = node;
   const entries = view.getUint16(base + 2, true), most = view.getUint16(base + 4, true);
   const depth = view.getUint16(base + 6, true);
-  if (view.getUint16(base, true) !== MAGIC || depth >= node.below || entries > most || sizeOf(most) > node.bytes) {
+  if (
+    view.getUint16(base, true) !== EXTENT_MAGIC || depth >= node.below || entries > most || sizeOf(most) > node.bytes
+  ) {
     throw vol.damage(`inode ${inode.ino}: bad extent node`);
   }
   for (let i = 0; i < entries; i++) {
@@ -95,7 +98,8 @@ function mapLeaf(vol: Volume, inode: Inode, view: DataView, leaf: { at: number; 
   setRun(vol, unwritten ? 0 : start + skip, length - skip);
 }
 
-function childNode(vol: Volume, inode: Inode, block: number) {
+/** A node below the root, verified. */
+export function childNode(vol: Volume, inode: Inode, block: number): Buf {
   if (!vol.groups.isDataRun(block, 1)) throw vol.damage(`inode ${inode.ino}: extent node at block ${block}`);
   const buf = vol.cache.get(block);
   if (vol.sb.hasChecksums && !buf.checked) {
@@ -109,7 +113,7 @@ function childNode(vol: Volume, inode: Inode, block: number) {
 }
 
 /** Index of the last entry that begins at or before `lblk`; -1 when all begin after it. */
-function lastNotAfter(view: DataView, base: number, entries: number, lblk: number): number {
+export function lastNotAfter(view: DataView, base: number, entries: number, lblk: number): number {
   let low = 0, high = entries;
   while (low < high) {
     const mid = (low + high) >> 1;
@@ -120,7 +124,7 @@ function lastNotAfter(view: DataView, base: number, entries: number, lblk: numbe
 }
 
 /** Bytes of a header and `entries` entries: also where entry `entries` begins. */
-function sizeOf(entries: number): number {
+export function sizeOf(entries: number): number {
   return HEADER_BYTES + entries * ENTRY_BYTES;
 }
 

@@ -23,9 +23,9 @@ const READ_AHEAD_BYTES = 128 << 10;
 const MAX_SECTORS = 0xffffffff;
 
 /** Bytes that a file can have at the most on this volume. */
-export function maxFileBytes(vol: Volume): number {
+export function maxFileBytes(vol: Volume, inode: Inode): number {
   const sectors = vol.sb.roCompat & RO_COMPAT.huge_file ? Infinity : MAX_SECTORS;
-  const bytes = Math.min(maxBlocks(vol) * vol.blockSize, sectors * 512, 2 ** 53 - 1);
+  const bytes = Math.min(maxBlocks(vol, inode) * vol.blockSize, sectors * 512, 2 ** 53 - 1);
   return vol.sb.revision === 0 ? Math.min(bytes, 0x7fffffff) : bytes;
 }
 
@@ -111,7 +111,7 @@ function readCached(vol: Volume, inode: Inode, at: { block: number; lblk: number
  */
 export function writeFile(vol: Volume, inode: Inode, src: Uint8Array, offset: number): number {
   const { blockSize } = vol;
-  if (offset + src.length > maxFileBytes(vol)) throw new Err("EFBIG");
+  if (offset + src.length > maxFileBytes(vol, inode)) throw new Err("EFBIG");
   vol.touch(inode);
   let done = 0;
   while (done < src.length) {
@@ -208,7 +208,7 @@ export function timeNow(vol: Volume): Time {
  * called until it says so.
  */
 export function truncate(vol: Volume, inode: Inode, size: number): boolean {
-  if (size > maxFileBytes(vol)) throw new Err("EFBIG");
+  if (size > maxFileBytes(vol, inode)) throw new Err("EFBIG");
   vol.touch(inode);
   const shorter = size < inode.size, within = size % vol.blockSize;
   if (shorter && within > 0) zeroTail(vol, inode, size, within);

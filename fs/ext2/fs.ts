@@ -468,7 +468,7 @@ export class Ext2 {
   /** Brings everything to stable storage. */
   sync(): MaybePromise<void> {
     const vol = this.#vol, { moved } = vol.batch;
-    return chain(vol.commit(), () => (moved ? undefined : this.#giveBack()));
+    return chain(vol.commit(), () => (moved || vol.needsLog ? undefined : this.#giveBack()));
   }
 
   /** Gives a passing log back, when nothing has needed it for a while. */
@@ -505,6 +505,7 @@ export class Ext2 {
     return vol.change(() => {
       vol.privileged = uid === 0 || uid === vol.sb.view.getUint16(SB.defResuid, true);
       guard?.(vol);
+      if (vol.needsLog) reserveLog(vol);
       return op();
     });
   }

@@ -28,6 +28,7 @@ export class Groups {
   #system: Float64Array = new Float64Array(0);
   /** Descriptor blocks that differ from the disk's. */
   readonly dirty = new Set<number>();
+  readonly #bitmaps = new Map<number, number>();
 
   constructor(sb: Superblock, raw: Uint8Array) {
     this.#sb = sb;
@@ -134,10 +135,69 @@ export class Groups {
     this.#system = mergeRuns(runs);
   }
 
+  /** The group whose bitmap of blocks (or inodes) is this block. */
+  groupOfBitmap(block: number, inodes: boolean): number {
+    if (this.#bitmaps.size === 0) {
+      for (let g = 0; g < this.count; g++) {
+        this.#bitmaps.set(this.blockBitmap(g), g);
+        this.#bitmaps.set(this.inodeBitmap(g), g);
+      }
+    }
+    const g = this.#bitmaps.get(block) ?? -1;
+    if (g < 0 || block !== (inodes ? this.inodeBitmap(g) : this.blockBitmap(g))) {
+      throw new Err("EIO", `ext2: block ${block} is no group's bitmap`);
+    }
+    return g;
+  }
+
+  /** Notes the checksum of a group's bitmap. */
+  setBitmapSum(g: number, inodes: boolean, sum: number): void {
+    const at = g * this.#sb.descSize;
+    this.view.setUint16(at + (inodes ? GD.inodeBitmapCsumLo : GD.blockBitmapCsumLo), sum & 0xffff, true);
+    if (this.#sb.descSize > 32) {
+      this.view.setUint16(at + (inodes ? GD.inodeBitmapCsumHi : GD.blockBitmapCsumHi), sum >>> 16, true);
+    }
+    this.#touch(g);
+  }
+
+  /** Inodes at the end of a group's table that were never in use. */
+  unusedInodes(g: number): number {
+    return this.flags(g) & BG_INODE_UNINIT ? this.#sb.inodesPerGroup : this.#count(g, GD.unusedLo, GD.unusedHi);
+  }
+
+  setUnusedInodes(g: number, value: number): void {
+    const at = g * this.#sb.descSize;
+    this.view.setUint16(at + GD.unusedLo, value % 65536, true);
+    if (this.#sb.descSize > 32) this.view.setUint16(at + GD.unusedHi, Math.floor(value / 65536), true);
+    this.#touch(g);
+  }
+
+  setFlags(g: number, flags: number): void {
+    this.view.setUint16(g * this.#sb.descSize + GD.flags, flags, true);
+    this.#touch(g);
+  }
+
+  #touch(g: number): void {
+    this.dirty.add(Math.floor((g * this.#sb.descSize) / this.#sb.blockSize));
+  }
+
+  /** Sets the checksums of the descriptors in one block of them. */
+  seal(index: number): void {
+    const per = this.#sb.blockSize / this.#sb.descSize;
+    for (let g = index * per; g < Math.min(this.count, (index + 1) * per); g++) {
+      this.view.setUint16(g * this.#sb.descSize + GD.checksum, this.#sum(g), true);
+    }
+  }
+
   #verifyChecksum(g: number): void {
+    const stored = this.view.getUint16(g * this.#sb.descSize + GD.checksum, true);
+    if (this.#sum(g) !== stored) throw new Err("EIO", `ext2: group ${g}: bad descriptor checksum`);
+  }
+
+  /** The checksum that a descriptor should have; what it has where there are none. */
+  #sum(g: number): number {
     const sb = this.#sb, size = sb.descSize, at = g * size;
-    const stored = this.view.getUint16(at + GD.checksum, true);
-    let sum = stored;
+    let sum = this.view.getUint16(at + GD.checksum, true);
     if (sb.hasChecksums) {
       let crc = crc32cWord(sb.checksumSeed, g);
       crc = crc32c(crc, this.raw, at, at + GD.checksum);
@@ -149,7 +209,7 @@ export class Groups {
       crc = crc16(crc, this.raw, at, at + GD.checksum);
       sum = size > 32 ? crc16(crc, this.raw, at + GD.checksum + 2, at + size) : crc;
     }
-    if (sum !== stored) throw new Err("EIO", `ext2: group ${g}: bad descriptor checksum`);
+    return sum;
   }
 
   #block(g: number, lo: number, hi: number): number {
@@ -166,7 +226,7 @@ export class Groups {
     const at = g * this.#sb.descSize, value = Math.max(0, this.#count(g, lo, hi) + by);
     this.view.setUint16(at + lo, value % 65536, true);
     if (this.#sb.descSize > 32) this.view.setUint16(at + hi, Math.floor(value / 65536), true);
-    this.dirty.add(Math.floor(at / this.#sb.blockSize));
+    this.#touch(g);
   }
 }
 

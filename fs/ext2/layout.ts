@@ -78,9 +78,9 @@ export const INCOMPAT_READ = INCOMPAT.filetype | INCOMPAT.needs_recovery | INCOM
   INCOMPAT.inline_data;
 /** Features under which it also writes. */
 export const INCOMPAT_WRITE = INCOMPAT.filetype | INCOMPAT.needs_recovery | INCOMPAT.meta_bg | INCOMPAT["64bit"] |
-  INCOMPAT.flex_bg;
+  INCOMPAT.flex_bg | INCOMPAT.extent | INCOMPAT.metadata_csum_seed;
 export const RO_COMPAT_WRITE = RO_COMPAT.sparse_super | RO_COMPAT.large_file | RO_COMPAT.huge_file |
-  RO_COMPAT.dir_nlink | RO_COMPAT.extra_isize;
+  RO_COMPAT.dir_nlink | RO_COMPAT.extra_isize | RO_COMPAT.uninit_bg | RO_COMPAT.metadata_csum;
 
 /** The names of the bits that are set in `word`; one that the table does not have is `prefix_N`. */
 export function featureNames(table: Record<string, number>, word: number, prefix: string): string[] {
@@ -163,6 +163,7 @@ export const GD = {
   flags: 18,
   blockBitmapCsumLo: 24,
   inodeBitmapCsumLo: 26,
+  unusedLo: 28,
   checksum: 30,
   blockBitmapHi: 32,
   inodeBitmapHi: 36,
@@ -170,6 +171,7 @@ export const GD = {
   freeBlocksHi: 44,
   freeInodesHi: 46,
   usedDirsHi: 48,
+  unusedHi: 50,
   blockBitmapCsumHi: 56,
   inodeBitmapCsumHi: 58,
 } as const;

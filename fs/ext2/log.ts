@@ -259,8 +259,9 @@ function newHead(vol: Volume, blocks: number): Uint8Array {
 /** Whether `reserveLog` would have a log, as things are. */
 export function canReserveLog(vol: Volume): boolean {
   if (vol.log) return true;
-  const pointers = 3 + Math.ceil(MIN_BLOCKS / (vol.blockSize / 4));
-  return vol.sb.revision > 0 && vol.freeBlocks - vol.batch.freedCount >= MIN_BLOCKS + pointers;
+  const need = MIN_BLOCKS + 3 + Math.ceil(MIN_BLOCKS / (vol.blockSize / 4));
+  // A log that stays until the volume is closed must not take the room that files need.
+  return vol.sb.revision > 0 && vol.freeBlocks - vol.batch.freedCount >= (vol.needsLog ? 4 * need : need);
 }
 
 /** Part of an operation: sees that this batch can be committed through a log. False when there is no room for one. */

@@ -25,6 +25,7 @@ import {
   removeEntry,
   setEntry,
 } from "./dir.ts";
+import { initExtents } from "./extent_write.ts";
 import { releaseStep, stamp, timeNow } from "./file.ts";
 import { ATIME, CRTIME, type Inode } from "./inode.ts";
 import {
@@ -32,9 +33,11 @@ import {
   FAST_SYMLINK_BYTES,
   FL_APPEND,
   FL_DIRSYNC,
+  FL_EXTENTS,
   FL_IMMUTABLE,
   FL_INHERITED,
   IN,
+  INCOMPAT,
   LINK_MAX,
   ROOT_INO,
   S_IFBLK,
@@ -42,6 +45,7 @@ import {
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
+  S_IFREG,
   SB,
 } from "./layout.ts";
 import type { Volume } from "./volume.ts";
@@ -108,11 +112,18 @@ function initInode(vol: Volume, inode: Inode, dir: Inode, what: Make): void {
 }
 
 function setContent(vol: Volume, inode: Inode, dir: Inode, what: Make): void {
-  switch (what.mode & S_IFMT) {
+  const format = what.mode & S_IFMT, { target = "" } = what;
+  const hasBlocks = format === S_IFREG || format === S_IFDIR ||
+    (format === S_IFLNK && utf8Length(target) >= FAST_SYMLINK_BYTES);
+  if (hasBlocks && (vol.sb.incompat & INCOMPAT.extent)) {
+    inode.flags |= FL_EXTENTS;
+    initExtents(inode);
+  }
+  switch (format) {
     case S_IFDIR:
       return initDir(vol, inode, dir.ino);
     case S_IFLNK:
-      return setTarget(vol, inode, what.target ?? "");
+      return setTarget(vol, inode, target);
     case S_IFBLK:
     case S_IFCHR:
       return setDevice(inode, what.major ?? 0, what.minor ?? 0);

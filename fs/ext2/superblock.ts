@@ -143,7 +143,7 @@ export function whyReadOnly(sb: Superblock): string | null {
   const names = [
     ...featureNames(INCOMPAT, (sb.incompat & ~INCOMPAT_WRITE) >>> 0, "incompat"),
     ...featureNames(RO_COMPAT, (sb.roCompat & ~RO_COMPAT_WRITE) >>> 0, "ro_compat"),
-    ...featureNames(COMPAT, sb.compat & (COMPAT.fast_commit | COMPAT.orphan_file), "compat"),
+    ...featureNames(COMPAT, sb.compat & COMPAT.fast_commit, "compat"),
   ];
   return names.length > 0 ? `written with features that are only read here: ${names.join(", ")}` : null;
 }

@@ -15,7 +15,7 @@ import { BlockCache, type Buf, Miss } from "./cache.ts";
 import { crc32c, crc32cWord } from "./crc.ts";
 import type { Groups } from "./group.ts";
 import { Inode } from "./inode.ts";
-import { ERROR_FS, ERRORS_RO, IN, SB } from "./layout.ts";
+import { ERROR_FS, ERRORS_RO, IN, INCOMPAT, RO_COMPAT, SB } from "./layout.ts";
 import type { Log } from "./log.ts";
 import { getCount, type Superblock } from "./superblock.ts";
 import { Tx } from "./tx.ts";
@@ -108,6 +108,8 @@ export class Volume {
   readonly padded: Uint8Array;
   /** Writes all changes to the disk; set by commit.ts's owner. */
   commit: () => Promise<void> | undefined = () => undefined;
+  /** Without a journal of its own, this volume is safe from power cuts only by a log: its blocks depend on one another. */
+  readonly needsLog: boolean;
   readonly #ofLinux: boolean;
   readonly #inodeLimit: number;
   readonly #inodesPerBlock: number;
@@ -120,6 +122,8 @@ export class Volume {
     this.now = options.now;
     this.resumed = options.resumed ?? false;
     this.#ofLinux = sb.view.getUint32(SB.creatorOs, true) === 0;
+    const coupled = RO_COMPAT.metadata_csum | RO_COMPAT.uninit_bg;
+    this.needsLog = (sb.incompat & INCOMPAT.extent) !== 0 || (sb.roCompat & coupled) !== 0;
     this.cache = new BlockCache(port, {
       blockSize: sb.blockSize,
       blocksCount: sb.blocksCount,
@@ -194,6 +198,16 @@ export class Volume {
     if (this.sb.hasChecksums) this.#verifyInode(inode);
     this.inodes.set(ino, inode);
     return inode;
+  }
+
+  /** An inode whose row of the table was never written: all zeros. */
+  newInode(ino: number): void {
+    const old = this.inodes.get(ino);
+    this.inodes.set(ino, new Inode(ino, new Uint8Array(this.sb.inodeSize)));
+    this.tx.undo(() => {
+      if (old) this.inodes.set(ino, old);
+      else this.inodes.delete(ino);
+    });
   }
 
   /** The block of the inode table in which `ino` lies. */

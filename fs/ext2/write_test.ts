@@ -34,6 +34,15 @@ const CASES: Case[] = [
   },
   { name: "mke2fs -t ext3", port: () => made("-t ext3 -b 1024 -J size=1", 8 << 20) },
   { name: "mke2fs -t ext3, a disk that answers later", port: () => made("-t ext3 -b 2048", 16 << 20), slow: true },
+  { name: "ext4: extents", port: () => made("-t ext4 -b 1024 -O ^has_journal,^metadata_csum,^64bit", 16 << 20) },
+  {
+    name: "ext4: group checksums",
+    port: () => made("-t ext4 -b 1024 -g 1024 -O ^metadata_csum,uninit_bg,^64bit", 24 << 20),
+  },
+  { name: "ext4: checksums, no journal", port: () => made("-t ext4 -b 1024 -g 2048 -O ^has_journal", 16 << 20) },
+  { name: "ext4: checksums, small", port: () => made("-t ext4 -b 2048 -I 128 -O ^has_journal", 3 << 20) },
+  { name: "ext4 as mke2fs makes it", port: () => made("-t ext4", 64 << 20) },
+  { name: "ext4, a disk that answers later", port: () => made("-t ext4 -b 1024 -J size=4", 24 << 20), slow: true },
   { name: "a disk that answers later", port: () => newVolume({ size: 8 << 20 }), slow: true },
   {
     name: "a disk that answers later, a tiny cache",

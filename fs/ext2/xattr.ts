@@ -12,9 +12,10 @@ import { decodeUtf8, encodeUtf8, utf8Length } from "../../core/p9/utf8.ts";
 import { aclFromDisk, aclToDisk } from "./acl.ts";
 import { allocBlocks, freeBlocks } from "./alloc.ts";
 import { addBlocks } from "./blockmap.ts";
-import { crc32c, crc32cWord } from "./crc.ts";
+import { ATTR_BLOCK } from "./cache.ts";
 import type { Inode } from "./inode.ts";
 import { COMPAT, NAME_MAX, SB } from "./layout.ts";
+import { attrBlockSum } from "./seal.ts";
 import type { Volume } from "./volume.ts";
 
 const MAGIC = 0xea020000, BLOCK_HEADER = 32, ENTRY_HEADER = 16;
@@ -82,10 +83,9 @@ function blockAttrs(vol: Volume, inode: Inode): Attr[] {
     throw vol.damage(`inode ${inode.ino}: block ${block} holds no attributes`);
   }
   if (vol.sb.hasChecksums && !buf.checked) {
-    const stored = buf.view.getUint32(16, true);
-    let crc = crc32cWord(crc32cWord(vol.sb.checksumSeed, block % 2 ** 32), Math.floor(block / 2 ** 32));
-    crc = crc32c(crc32cWord(crc32c(crc, buf.data, 0, 16), 0), buf.data, 20);
-    if (crc !== stored) throw vol.damage(`inode ${inode.ino}: bad checksum of attribute block ${block}`);
+    if (attrBlockSum(vol.sb, buf) !== buf.view.getUint32(16, true)) {
+      throw vol.damage(`inode ${inode.ino}: bad checksum of attribute block ${block}`);
+    }
     buf.checked = true;
   }
   return parse(vol, inode, buf.data, { from: BLOCK_HEADER, base: 0, end: vol.blockSize });
@@ -170,7 +170,9 @@ function storeBlock(vol: Volume, inode: Inode, attrs: Attr[]): void {
     const g = vol.groups.groupOfInode(inode.ino);
     const block = allocBlocks(vol, vol.groups.firstBlock(g), 1);
     attrs.sort((a, b) => a.index - b.index || a.name.length - b.name.length || (a.name < b.name ? -1 : 1));
-    const { data, view } = vol.fresh(block);
+    const buf = vol.fresh(block), { data, view } = buf;
+    buf.kind = ATTR_BLOCK;
+    buf.checked = true;
     view.setUint32(0, MAGIC, true);
     view.setUint32(4, 1, true);
     view.setUint32(8, 1, true);
@@ -191,6 +193,7 @@ export function dropAttrBlock(vol: Volume, inode: Inode, block: number): void {
   }
   if (refs > 1) {
     vol.edit(buf, 4, 4);
+    buf.kind = ATTR_BLOCK;
     buf.view.setUint32(4, refs - 1, true);
   } else freeBlocks(vol, block, 1);
   addBlocks(vol, inode, -1);
