@@ -1,13 +1,13 @@
 /**
- * Noise: what a provisioned core is worth: quanta of fixed work (FWQ) and of fixed time (FTQ) of a provisioned isolate, of one
- * that runs where all others do, and of a pinned C program.
+ * Noise: what a provisioned core is worth: quanta of fixed work (FWQ) and of fixed time (FTQ) of a provisioned isolate with
+ * `priority lc` and with `rt`, of one that runs where all others do, and of a pinned C program.
  *
  * Run: deno task bench noise [--json] [--rounds=15], as root, on a machine of two CPUs at the least, in a session of its own
  * (setsid -w), since the shield is against the session's other processes; gcc for the C side. All is done through a mount
  * of a node that is booted for it, as a user does it.
  *
  * Each is measured without load, beside busy isolates of the same node (`node`), and beside busy processes of the host
- * (`host`). The three take turns, a slice of each kind a round. A slice's measure is what a tenth of its quanta are
+ * (`host`). They take turns, a slice of each kind a round. A slice's measure is what a tenth of its quanta are
  * faster than; a quantum deviates when it takes twice as long, or does half as much: two hardware threads of one core
  * slow each other down by a half, which is no thread's doing. Shares are of all quanta, and the median of the rounds.
  */
@@ -31,7 +31,7 @@ const KINDS: Kind[] = [
   { name: "FWQ, 50 us", test: "fwq", size: 40_000, samples: 1000 },
   { name: "FTQ, 1 ms", test: "ftq", size: 1000, samples: 60 },
 ];
-const WHO = ["isolate, where all run", "C, pinned", "isolate, provisioned"] as const;
+const WHO = ["isolate, where all run", "C, pinned", "isolate, provisioned", "the same, rt"] as const;
 type Who = typeof WHO[number];
 
 /** Iterations between two looks at the clock. */
@@ -74,13 +74,15 @@ async function underLoad(load: string): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     for (let i = 0; i < WHO.length; i++) {
       const who = WHO[(round + i) % WHO.length];
-      if (who === "isolate, provisioned") {
-        await ctl(client, "/sys/plugins/quantum/ctl", "cores 1\nguaranteed 1");
+      const alone = who === "isolate, provisioned" || who === "the same, rt";
+      if (alone) {
+        const priority = who === "the same, rt" ? "rt" : "lc";
+        await ctl(client, "/sys/plugins/quantum/ctl", `priority ${priority}\ncores 1\nguaranteed 1`);
         await sleep(SETTLE_MS);
         isolation = `${(await client.readText("/sys/cores/status")).split("\n")[0]}, ${shield}`;
       }
       for (const kind of KINDS) mine.get(`${who} ${kind.name}`)!.slices.push(await slice(who, kind, client));
-      if (who === "isolate, provisioned") {
+      if (alone) {
         await ctl(client, "/sys/plugins/quantum/ctl", "guaranteed 0");
         await sleep(SETTLE_MS);
         while (formatCpus(allowedCpus()) !== OURS) await sleep(SETTLE_MS); // the shield was against us, too
@@ -168,9 +170,9 @@ function report(): void {
           table.find((r) => r.who === who && r.kind === name && r.load === load)!.deviating,
           1 / samples / ROUNDS,
         );
-      const own = share("isolate, provisioned");
-      const [all, c] = [share("isolate, where all run") / own, share("C, pinned") / own];
-      return { load, kind: name, whereAllRun: all, c };
+      const own = share("isolate, provisioned"), rt = share("the same, rt");
+      const all = share("isolate, where all run"), c = share("C, pinned");
+      return { load, kind: name, allToOwn: all / own, allToRt: all / rt, cToRt: c / rt };
     })
   );
   if (Deno.args.includes("--json")) {
@@ -187,10 +189,11 @@ function report(): void {
       `${kind}, ${who}`.padEnd(36) + load.padEnd(6) + [...times, ...shares].map((c) => c.padStart(9)).join(""),
     );
   }
-  console.log("\ndeviating quanta, as many times as those of the provisioned isolate (target 10):");
-  for (const { load, kind, whereAllRun, c } of ratiosOf) {
+  console.log("\ndeviating quanta, ratios (target 10):");
+  for (const { load, kind, allToOwn, allToRt, cToRt } of ratiosOf) {
+    const [own, rt, c] = [allToOwn, allToRt, cToRt].map((ratio) => ratio.toFixed(1));
     console.log(
-      `${kind}, load ${load}`.padEnd(30) + `where all run ${whereAllRun.toFixed(1)}, C pinned ${c.toFixed(1)}`,
+      `${kind}, load ${load}`.padEnd(24) + `where all run : provisioned ${own}, : rt ${rt}; C pinned : rt ${c}`,
     );
   }
 }

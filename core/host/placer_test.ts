@@ -130,10 +130,10 @@ Deno.test("interrupts that a killed node had moved are put back by the next one,
   }
 });
 
-/** Field 41 of proc(5)'s stat. */
-function policyOf(tid: number): number {
+/** The fields of proc(5)'s stat from the third on. */
+function statOf(tid: number): string[] {
   const stat = Deno.readTextFileSync(`/proc/${tid}/stat`);
-  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[38]);
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
 interop(
@@ -143,9 +143,10 @@ interop(
     const tid = gettid();
     try {
       setSchedule(tid, { priority: "rt", quantumUs: 0 });
-      assert.equal(policyOf(tid), 1, "SCHED_FIFO");
+      assert.equal(statOf(tid)[38], "1", "SCHED_FIFO");
       setSchedule(tid, { priority: "lc", quantumUs: 0 });
-      assert.equal(policyOf(tid), 0, "SCHED_OTHER");
+      assert.equal(statOf(tid)[38], "0", "SCHED_OTHER");
+      assert.deepEqual(statOf(tid)[16], statOf(Deno.pid)[16], "as nice as the process is");
       setSchedule(tid, { priority: "be", quantumUs: 500 });
       assert.equal(sliceUs(tid), 500);
     } catch (e) {

@@ -38,7 +38,7 @@ export function setSchedule(tid: number, { priority, quantumUs }: Schedule): voi
   const view = new DataView(attr.buffer);
   view.setUint32(SIZE, ATTR_BYTES, true);
   view.setUint32(POLICY, POLICIES[priority], true);
-  view.setInt32(NICE, priority === "be" ? BE_NICE : 0, true);
+  view.setInt32(NICE, priority === "rt" ? 0 : priority === "be" ? BE_NICE : ownNice(), true);
   view.setUint32(PRIORITY, priority === "rt" ? RT_PRIORITY : 0, true);
   view.setBigUint64(RUNTIME, priority === "rt" ? 0n : BigInt(quantumUs) * 1000n, true);
   if (c.syscall(set, BigInt(tid), attr, 0n, 0n) < 0n) throw errnoErr(`cannot make thread ${tid} ${priority}`);
@@ -80,6 +80,12 @@ export function cpuTimes(): Map<number, Record<string, number>> {
     times.set(Number(cpu), { user: user + nice, system, idle: idle + iowait, irq: irq + softirq, steal });
   }
   return times;
+}
+
+/** That of the node, whatever it was started with: who is neither real-time nor best-effort runs as it does. */
+function ownNice(): number {
+  const stat = textOf("/proc/self/stat");
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]) || 0;
 }
 
 function numbers(): [bigint, bigint] {
