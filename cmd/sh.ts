@@ -38,7 +38,12 @@ const COMMANDS: Record<string, Command> = {
     help: "prints files",
     async run(sh, paths, out) {
       if (paths.length === 0) throw new Usage();
-      for (const path of paths) await sh.copy(path, out);
+      for (const path of paths) {
+        if ((await sh.proc.stat(path, sh.signal)).mode & DMDIR) {
+          throw new Err("EISDIR", `${path}: is a directory (try ls)`);
+        }
+        await sh.copy(path, out);
+      }
     },
   },
   echo: { usage: "echo [-n] word...", help: "prints words; `> file` and `>> file` send them there", run: echo },
@@ -89,7 +94,7 @@ const COMMANDS: Record<string, Command> = {
       await runTop({ ...how, read, print: out, clear: how.frames > 1, signal: sh.signal });
     },
   },
-  ps: { usage: "ps", help: "lists procs", run: (sh, _, out) => ps(sh, out) },
+  ps: { usage: "ps", help: "lists procs: owner, number, age, state, name", run: (sh, _, out) => ps(sh, out) },
   cd: {
     usage: "cd [directory]",
     help: "changes the current directory",
@@ -301,9 +306,19 @@ function modeText(mode: number): string {
   return kind + exclusive + bits.join("");
 }
 
+/** A line a proc: its owner, number, seconds since it was made, state, name. */
 async function ps(sh: Shell, out: Out): Promise<void> {
   const pids = (await list(sh, "/proc")).filter((dir) => /^\d+$/.test(dir.name)).map((dir) => Number(dir.name));
-  for (const pid of pids.sort((a, b) => a - b)) await sh.copy(`/proc/${pid}/status`, out);
+  for (const pid of pids.sort((a, b) => a - b)) {
+    // One that has ended since has no status.
+    const status = await sh.proc.readText(`/proc/${pid}/status`, sh.signal).catch(() => "");
+    const [name, user, state, , , realMs] = status.split(/\s+/);
+    if (realMs === undefined) continue;
+    const seconds = Math.floor(Number(realMs) / 1000);
+    await out(
+      `${user.padEnd(8)} ${String(pid).padStart(5)} ${String(seconds).padStart(7)}s ${state.padEnd(8)} ${name}\n`,
+    );
+  }
 }
 
 function helpText(): string {

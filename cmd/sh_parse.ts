@@ -2,7 +2,8 @@
  * One line of the shell into words and a redirection.
  *
  * Layer: cmd, pure. Blanks part words; single quotes keep them as in rc, '' in quotes is a quote; `#` where a word may
- * begin is a comment only when a blank follows or at the start of the line, so that `#ram` names a device.
+ * begin is a comment only when a blank follows or at the start of the line, so that `#ram` names a device. There is one
+ * command to a line: what would join several, or read from a file, is refused unless it is quoted.
  */
 
 import { Err } from "../core/err.ts";
@@ -19,7 +20,7 @@ export interface ParsedLine {
   redirect: Redirect | null;
 }
 
-const TOKEN = /\s+|>>|>|(?:'(?:[^']|'')*'|[^\s'>])+|'/y;
+const TOKEN = /\s+|>>|>|[;|&<]|(?:'(?:[^']|'')*'|[^\s'>;|&<])+|'/y;
 
 /** Reads a line; `value` gives the variables. */
 export function parseLine(text: string, value: (name: string) => string | undefined): ParsedLine {
@@ -47,6 +48,7 @@ function tokens(text: string): string[] {
   while (TOKEN.lastIndex < text.length) {
     const [token] = TOKEN.exec(text)!;
     if (token === "'") throw new Err("EINVAL", "a quote is not closed");
+    if (/^[;|&<]$/.test(token)) throw new Err("EINVAL", `${token} is not known here: one command a line, or quote it`);
     if (token === "#" || (token.startsWith("#") && found.length === 0)) break;
     if (token.trim() !== "") found.push(token);
   }

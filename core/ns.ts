@@ -25,7 +25,7 @@ import {
   MountTable,
 } from "./mount.ts";
 import type { Remote, Source } from "./mount.ts";
-import { cleanPath, deviceOf, quote, splitPath } from "./path.ts";
+import { cleanPath, deviceOf, errOn, quote, splitPath } from "./path.ts";
 import { MAXWELEM, type MaybePromise, type U64 } from "./p9/types.ts";
 import { NsChan, type Start, walk, Walker } from "./walk.ts";
 
@@ -180,8 +180,7 @@ export class Pgrp {
       if (device !== "") return await this.#resolveDevice(as, device, splitPath(cleanPath(path)), req);
       return await this.#resolveNames(as, splitPath(cleanPath(path)), req, cross);
     } catch (thrown) {
-      const err = toErr(thrown);
-      throw new Err(err.code, `${quote(path)}: ${err.message}`, { cause: thrown });
+      throw errOn(path, thrown);
     }
   }
 

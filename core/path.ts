@@ -7,7 +7,7 @@
  * See cleanname(2), rc(1) and tokenize in getfields(2) of Plan 9.
  */
 
-import { Err } from "./err.ts";
+import { Err, toErr } from "./err.ts";
 
 /** The names of a path, without empty ones and `.`; of `#name/a/b` those after the Dev's. */
 export function splitPath(path: string): string[] {
@@ -104,6 +104,12 @@ export function parseLines(text: string, expand: (part: string) => string = (par
     if (words.length > 0) lines.push({ line: first, words });
   }
   return lines;
+}
+
+/** The same error, told of a path. */
+export function errOn(path: string, thrown: unknown): Err {
+  const err = toErr(thrown);
+  return new Err(err.code, `${quote(path)}: ${err.message}`, { cause: thrown });
 }
 
 function lineEnd(text: string, at: number): number {

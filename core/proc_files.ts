@@ -14,7 +14,7 @@ import { Export } from "./export.ts";
 import { type Fgrp, OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
-import { checkName, deviceOf, dirAndName, isDial, joinPath, quote, splitPath } from "./path.ts";
+import { checkName, deviceOf, dirAndName, errOn, isDial, joinPath, quote, splitPath } from "./path.ts";
 import {
   type Dir,
   MAXWELEM,
@@ -420,7 +420,7 @@ export abstract class ProcFiles {
       return this.fgrp.add(new OpenFile(this.#files, chan, this.absolute(path), (mode & ORCLOSE) !== 0));
     } catch (thrown) {
       await this.#files.clunk(chan);
-      throw thrown;
+      throw errOn(path, thrown);
     }
   }
 
@@ -429,6 +429,8 @@ export abstract class ProcFiles {
       const chan = await this.walk(path, req);
       try {
         return await use(chan, req);
+      } catch (thrown) {
+        throw errOn(path, thrown);
       } finally {
         await this.#files.clunk(chan);
       }

@@ -1,0 +1,69 @@
+/** The console's command loop, on a kernel of its own. */
+
+import assert from "node:assert/strict";
+import { bootKernel } from "../core/kernel_testing.ts";
+import { ORDWR } from "../core/p9/types.ts";
+import proc from "../plugins/proc/mod.ts";
+import ram from "../plugins/ram/mod.ts";
+import { Shell } from "./sh.ts";
+import { parseLine } from "./sh_parse.ts";
+
+/** A shell whose output and errors are files; `run` answers what a line left in them. */
+async function shell(): Promise<(line: string) => Promise<{ out: string; err: string }>> {
+  const { init } = await bootKernel({
+    plugins: { ram, proc },
+    root: ["tmp/", "proc/", "n/"],
+    binds: { "/tmp": "#ram", "/proc": "#proc" },
+  });
+  for (const name of ["in", "out", "err"]) await init.create(`/tmp/${name}`, ORDWR);
+  const sh = new Shell(init);
+  const take = async (path: string, fd: number) => {
+    const text = await init.readText(path);
+    await init.close(await init.create(path));
+    await init.seek(fd, 0);
+    return text;
+  };
+  return async (line) => {
+    await sh.runLine(line + "\n");
+    return { out: await take("/tmp/out", 1), err: await take("/tmp/err", 2) };
+  };
+}
+
+const words = (text: string) => parseLine(text, (name) => name === "user" ? "glenda" : undefined);
+const refused = (text: string, why: RegExp) => assert.throws(() => words(text), why, text);
+
+Deno.test("a line is words as rc has them, and where the output goes", () => {
+  assert.deepEqual(words("echo 'it''s'  a$user b").words, ["echo", "it's", "aglenda", "b"]);
+  assert.deepEqual(words("cat '#ram/x' #ram # the rest").words, ["cat", "#ram/x", "#ram"]);
+  assert.deepEqual(words("echo a>>b").redirect, { path: "b", append: true });
+  assert.deepEqual(words("echo ';' 'a|b'").words, ["echo", ";", "a|b"]);
+  assert.deepEqual(words("# nothing"), { words: [], redirect: null });
+});
+
+Deno.test("what a line can not say is refused, and nothing of it has run", async () => {
+  for (const text of ["ls; rm x", "ls | cat", "cat <x", "ls &"]) refused(text, /quote it/);
+  refused("echo 'open", /not closed/);
+  refused("echo a > b > c", /only one >/);
+  refused("echo >", /nothing follows/);
+  refused("echo $none", /\$none is not set/);
+  const run = await shell();
+  assert.match((await run("echo a > /tmp/x; cat /tmp/x")).err, /; is not known here/);
+  assert.doesNotMatch((await run("ls /tmp")).out, /x/);
+});
+
+Deno.test("what fails is told with the command and the file", async () => {
+  const run = await shell();
+  await run("echo text > /tmp/f");
+  assert.equal((await run("mkdir /proc/x")).err, "mkdir: /proc/x: permission denied\n");
+  assert.equal((await run("rm /proc/1/fd")).err, "rm: /proc/1/fd: permission denied\n");
+  assert.equal((await run("echo x > /tmp/f/y")).err, "/tmp/f/y: not a directory\n");
+  assert.equal((await run("cat /tmp")).err, "cat: /tmp: is a directory (try ls)\n");
+  assert.equal((await run("cat '/tmp/no file'")).err, "cat: '/tmp/no file': file does not exist\n");
+  assert.equal((await run("nosuch")).err, "nosuch: no such command (try help)\n");
+  assert.equal((await run("bind /tmp")).err, "usage: bind [-abc] new old\n");
+});
+
+Deno.test("ps has a line a proc, with its number", async () => {
+  const run = await shell();
+  assert.match((await run("ps")).out, /^glenda +1 +0s (Waiting|Running) +\S+\n$/);
+});
