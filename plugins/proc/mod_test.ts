@@ -122,6 +122,7 @@ Deno.test("a program asks for cores at its ctl; only the hostowner guarantees th
   const host: CoreHost = {
     place: ({ placements }) => (told.push(placements.map((p) => `${p.name} ${p.cpus}`).join()), []),
     schedule() {},
+    shield() {},
     cpuMs: () => 0,
     status: () => "",
     cpuCounters: () => ({}),
