@@ -10,16 +10,8 @@
 import { format } from "node:util";
 import { LaneServer } from "../proc_lane.ts";
 import { ringTransport } from "../ring/transport.ts";
-import {
-  BEAT_MS,
-  BEATS,
-  errorText,
-  type FromPlugin,
-  HEAP_BUFFERS,
-  HEAP_USED,
-  type LaneNews,
-  type ToPlugin,
-} from "./hosted.ts";
+import { errorText, type FromPlugin, type LaneNews, type ToPlugin } from "./hosted.ts";
+import { type HeapGauge, startHeart } from "./heart.ts";
 import { hostClock } from "./clock.ts";
 import type { IsolateData } from "./isolate.ts";
 import { type Running, runPlugin } from "./plugin_run.ts";
@@ -49,19 +41,12 @@ const LANGUAGE = words(`
 `);
 
 /** What isolate_main.ts has taken from the engine. */
-export interface Engine {
+export interface Engine extends HeapGauge {
   /** Ends this isolate. */
   exit(): never;
-  /** Whether the heap's limit was reached. */
-  heapFull(): boolean;
-  /** Bytes in use. */
-  heap(): { used_heap_size: number; total_heap_size: number; external_memory: number };
   /** The next lane that a program was told of; undefined when there is none. */
   receiveLane(): LaneNews | undefined;
 }
-
-/** At so many heartbeats in a row the array buffers may be too large: what is garbage counts until it is collected. */
-const LARGE_BEATS = 2;
 
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */
 export async function runIsolate(
@@ -71,20 +56,8 @@ export async function runIsolate(
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
   const log = (text: string) => tell({ t: "log", text: String(text) });
-  let large = 0;
-  const heart = setInterval(() => {
-    Atomics.add(beat, BEATS, 1);
-    if (heapFull()) tell({ t: "heap" });
-    count();
-    large = beat[HEAP_BUFFERS] > memoryMb * 1024 ? large + 1 : 0;
-    if (large >= LARGE_BEATS) tell({ t: "buffers" });
-  }, BEAT_MS);
   const transport = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
-  const count = () => {
-    const { used_heap_size, total_heap_size, external_memory } = heap(),
-      { spins, turned, parks } = transport.doorbell.stats;
-    beat.set([used_heap_size >> 10, total_heap_size >> 10, external_memory >> 10, spins, turned, parks], HEAP_USED);
-  };
+  const stopHeart = startHeart({ beat, memoryMb, doorbell: transport.doorbell, tell, heapFull, heap });
   const die = (thrown: unknown) => tell({ t: "died", error: errorText(thrown) });
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), die(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), die(e.error)));
@@ -95,7 +68,6 @@ export async function runIsolate(
     else if (typeof data === "string" || !running) exit();
     else obey(data, running);
   };
-  count();
   confineGlobals(log);
   try {
     running = await runPlugin(spec, { transport, log });
@@ -120,7 +92,7 @@ export async function runIsolate(
     } catch (e) {
       log(`while stopping: ${errorText(e).text}`);
     }
-    clearInterval(heart);
+    stopHeart();
     // The kernel ends the transport, and knows what to say to those whose requests are under way.
     tell({ t: "stopped" });
   }

@@ -13,24 +13,22 @@ import type { NoteHandler } from "../proc.ts";
 import type { Doorbell } from "../ring/doorbell.ts";
 import { ringTransport } from "../ring/transport.ts";
 import { hostClock } from "./clock.ts";
-import { BEAT_MS, errorText, type FromPlugin } from "./hosted.ts";
+import { startHeart } from "./heart.ts";
+import { errorText, type FromPlugin } from "./hosted.ts";
 import type { IsolateData } from "./isolate.ts";
 import { confineGlobals, type Engine } from "./isolate_run.ts";
 import { turn } from "./turn.ts";
 
 /** Runs the program. Resolves when it runs, or its failure has been told. */
 export async function runIsolate(
-  { spec, port, control, beat, budget }: IsolateData,
-  { exit, heapFull, receiveLane }: Engine,
+  { spec, port, control, beat, memoryMb, budget }: IsolateData,
+  { exit, heapFull, heap, receiveLane }: Engine,
 ): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
-  setInterval(() => {
-    Atomics.add(beat, 0, 1);
-    if (heapFull()) tell({ t: "heap" });
-  }, BEAT_MS);
   control.onmessage = () => exit();
   const ends = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
+  startHeart({ beat, memoryMb, doorbell: ends.doorbell, tell, heapFull, heap });
   const running = new Running(ends, spec.options, laneFinder(receiveLane, ends.doorbell));
   const fault = (thrown: unknown) => running.fail(thrown);
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), fault(e.reason)));
@@ -104,13 +102,13 @@ class Running {
     if (!this.#onNote?.(note)) this.#exit(note);
   }
 
-  /** Tells the kernel, and waits to be ended: nothing of the program runs any more. */
+  /**
+   * Tells the kernel, and sleeps until it is ended: nothing of the program runs any more. It does not look for an answer,
+   * for the host reports a thread as failed that is ended while it runs.
+   */
   #exit(status: string): never {
-    try {
-      this.#link.call("exit", [status]);
-    } catch {
-      // The kernel has ended the process already, and takes the rings back.
-    }
+    // What fails is that the kernel has ended the process already, and takes the rings back.
+    this.#link.callLater("exit", [status]).catch(() => {});
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(never, 0, 0);
   }
