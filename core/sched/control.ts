@@ -113,6 +113,8 @@ export interface ClientState {
   readonly congested: number;
   /** It rests, and its promised cores are lent until it wakes. */
   readonly lent: boolean;
+  /** How often that was so. */
+  readonly lends: number;
 }
 
 interface Client {
@@ -135,6 +137,7 @@ interface Client {
   /** How long it has rested, and whether its cores are lent for that. */
   readonly rest: Rest;
   lent: boolean;
+  lends: number;
   /** The last thing that was said of its congestion. */
   said: string;
   scheduled: string;
@@ -309,9 +312,9 @@ export class CoreControl {
   }
 
   #state(client: Client): ClientState {
-    const { name, members, cpus, moves, delays, delayMs, congested, lent } = client;
+    const { name, members, cpus, moves, delays, delayMs, congested, lent, lends } = client;
     const row = this.table.client(name), settings = this.#settings(client);
-    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested, lent };
+    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested, lent, lends };
   }
 
   #settings(client: Client): CoreSettings {
@@ -503,6 +506,7 @@ export class CoreControl {
   #lend(client: Client): void {
     const cpus = this.#lends(client);
     client.lent = true;
+    client.lends++;
     this.event(`${client.name}: rests, and core ${formatCpus(cpus)} may be lent`);
     this.table.set(client.name, this.#ask(client));
     for (const member of client.members.keys()) member.onWork(() => this.#wake(client));
@@ -540,6 +544,7 @@ function newClient(name: string, base: Partial<CoreSettings>): Client {
     cpus: "",
     rest: new Rest(),
     lent: false,
+    lends: 0,
     said: "",
     scheduled: "",
     ...counts,

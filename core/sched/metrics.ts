@@ -56,6 +56,7 @@ const ISOLATE: [key: string, name: string, help: string, scale?: number][] = [
   ["beats", "beats", "heartbeats"],
   ["hangs", "hangs", "how often its heart stood still and it was left alone"],
   ["moves", "moves", "how often it was moved to other cores"],
+  ["lends", "lends", "how often its promised cores were lent while it rested"],
   ["congested", "congested", "looks at which its oldest request had waited longer than qdelay"],
 ];
 const HEAP: [key: string, name: string][] = [["heap_used", "used"], ["heap_total", "total"], [
@@ -69,7 +70,7 @@ export function clientCounters(control: CoreControl, state: ClientState): Record
   for (const member of state.members) {
     for (const [key, value] of Object.entries(member.counters())) sum[key] = (sum[key] ?? 0) + value;
   }
-  return { ...sum, moves: state.moves, congested: state.congested };
+  return { ...sum, moves: state.moves, congested: state.congested, lends: state.lends };
 }
 
 /** Isolates and processes: what they took, how they waited, their heaps. */

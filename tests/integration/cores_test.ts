@@ -205,21 +205,44 @@ interop("requests that wait too long bring a plugin a core, and it goes back whe
   assert.ok(delays!.value > 0);
 });
 
-Deno.test("/sys/metrics is OpenMetrics, and counts what went through a ring", async () => {
+Deno.test("/sys/metrics is OpenMetrics, and counts a known amount of work exactly", async () => {
   await using node = await bootNode();
   await using client = await node.connect();
   await ctl(client, "/sys/plugins/ctl", "load hello");
-  const messages = async () => {
-    const samples = parseOpenMetrics(await client.readText("/sys/metrics"));
-    return samples.find((s) => s.name === "ring9_ring_messages_total" && s.labels.from === "kernel")!.value;
-  };
-  const before = await messages();
-  for (let i = 0; i < 10; i++) await client.readText("/n/hello/hello");
-  assert.ok(await messages() >= before + 10);
-  const names = new Set(parseOpenMetrics(await client.readText("/sys/metrics")).map((s) => s.name));
-  for (
-    const name of ["core_info", "isolate_cpu_seconds_total", "isolate_queue_delay_seconds_bucket", "isolate_heap_bytes"]
-  ) {
+  await using file = await client.open("/n/hello/hello");
+  const samples = async () => parseOpenMetrics(await client.readText("/sys/metrics"));
+  const sum = async (name: string, labels: Record<string, string>) =>
+    (await samples()).filter((s) =>
+      s.name === `ring9_${name}` && Object.entries(labels).every(([key, value]) => s.labels[key]?.startsWith(value))
+    ).reduce((total, { value }) => total + value, 0);
+  const there = { from: "kernel", to: "hello." }, back = { from: "hello.", to: "kernel" }, mine = { isolate: "hello" };
+  const counted = async () => ({
+    messages: await sum("ring_messages_total", there),
+    bytes: await sum("ring_bytes_total", there),
+    answers: await sum("ring_messages_total", back),
+    answered: await sum("ring_bytes_total", back),
+  });
+  const before = await counted(),
+    waits = async () =>
+      (await sum("isolate_spun_total", mine)) +
+      (await sum("isolate_parked_total", mine));
+  const waitsBefore = await waits(), scheduledBefore = await sum("isolate_scheduled_total", mine);
+  const into = new Uint8Array(64), text = await file.read(into, 0), READS = 200, TREAD = 23, RREAD = 11;
+  for (let i = 1; i < READS; i++) await file.read(into, 0);
+  const after = await counted();
+  assert.deepEqual(after, {
+    messages: before.messages + READS,
+    bytes: before.bytes + READS * TREAD,
+    answers: before.answers + READS,
+    answered: before.answered + READS * (RREAD + text),
+  });
+  assert.equal(await sum("ring_unread_bytes", there), 0);
+  await until("a wait for most of them is told with a heartbeat", async () => await waits() > waitsBefore + READS / 4);
+  assert.ok(await waits() <= waitsBefore + READS + 10);
+  assert.ok(await sum("isolate_scheduled_total", mine) > scheduledBefore);
+  assert.ok(await sum("isolate_heap_bytes", { ...mine, kind: "used" }) > 1e5);
+  const names = new Set((await samples()).map((s) => s.name));
+  for (const name of ["core_info", "isolate_cpu_seconds_total", "isolate_queue_delay_seconds_bucket"]) {
     assert.ok(names.has(`ring9_${name}`), name);
   }
 });
