@@ -205,6 +205,25 @@ interop("requests that wait too long bring a plugin a core, and it goes back whe
   assert.ok(delays!.value > 0);
 });
 
+interop("a promised core whose owner rests is lent to who wants one, and back at the owner's next request", {
+  needs: [ffi, cpus(2)],
+}, async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const last = String(navigator.hardwareConcurrency - 1);
+  await ctl(client, "/sys/plugins/ctl", `load hello cores cores:1,guaranteed:1,wired:${last},lend:100`);
+  await ctl(client, "/sys/plugins/ctl", `load ${await writeLooper(node)} cores cores:1,want:1,wired:${last}`);
+  const state = (name: string) => values(client, `/sys/plugins/${name}/cores`);
+  assert.match((await state("looper")).unmet, /no core of \d+ is free/);
+  await until("it is lent", async () => (await state("looper")).allocated === last);
+  const hello = await state("hello");
+  assert.deepEqual([hello.allocated, hello.provisioned, hello.lent], ["-", last, "1"]);
+  assert.match(await client.readText(`/sys/cores/${last}/status`), /provisioned hello\nallocated looper\nlent 1\n/);
+  await client.readText("/n/hello/hello");
+  assert.equal((await state("hello")).allocated, last, "it has it when it answers");
+  assert.equal((await state("looper")).allocated, "-");
+});
+
 Deno.test("/sys/metrics is OpenMetrics, and counts a known amount of work exactly", async () => {
   await using node = await bootNode();
   await using client = await node.connect();
