@@ -11,7 +11,7 @@
  */
 
 import type { Chan, Dev, Req, User, Walk } from "./dev.ts";
-import { Err, toErr } from "./err.ts";
+import { Err } from "./err.ts";
 import { type Instance, instanceOf, release } from "./instance.ts";
 import {
   checkMount,
