@@ -12,6 +12,8 @@ import { DEFAULT_RING_BYTES, ringPair } from "../core/ring/transport.ts";
 import type { Job, Outcome } from "./ring_worker.ts";
 
 const ROUNDS = 5;
+/** Hops of a run, spinning and parked. */
+const SPUN = 100_000, PARKED = 4_000;
 const SPIN: Budget = { spin: 1e6, turns: 0, napMs: 0 }, PARK: Budget = { spin: 0, turns: 0, napMs: 0 };
 const LOAD = Deno.loadavg()[0];
 const args = Deno.args.filter((a) => !a.startsWith("--"));
@@ -30,26 +32,26 @@ interface Row {
 const rows: Row[] = [];
 
 const peer = await buildPeer();
-const cFutex = await medianOf(() => runPeer("futex", 20_000)), cSpin = await medianOf(() => runPeer("spin", 300_000));
+const cFutex = await medianOf(() => runPeer("futex", PARKED)), cSpin = await medianOf(() => runPeer("spin", SPUN));
 rows.push({ what: "C threads, spinning, hop of 64 B", value: cSpin[0], unit: "us", p99: cSpin[1] });
 rows.push({ what: "C threads, futex, hop of 64 B", value: cFutex[0], unit: "us", p99: cFutex[1] });
 
-await latency("ring, spinning", "sync", SPIN, 300_000, { name: "1 us", limit: 1 });
-await latency("ring, spinning, event loop", "async", SPIN, 200_000, { name: "1 us", limit: 1 });
-await latency("9P transport, spinning", "transport", SPIN, 200_000, { name: "1 us", limit: 1 });
+await latency("ring, spinning", "sync", SPIN, SPUN, { name: "1 us", limit: 1 });
+await latency("ring, spinning, event loop", "async", SPIN, SPUN, { name: "1 us", limit: 1 });
+await latency("9P transport, spinning", "transport", SPIN, SPUN, { name: "1 us", limit: 1 });
 const parked = { name: "1.5 x C futex", limit: 1.5 * cFutex[0] };
-await latency("ring, parked", "sync", PARK, 20_000, parked);
-await latency("ring, parked, event loop", "async", PARK, 20_000, parked);
-await latency("9P transport, parked", "transport", PARK, 20_000, parked);
+await latency("ring, parked", "sync", PARK, PARKED, parked);
+await latency("ring, parked, event loop", "async", PARK, PARKED, parked);
+await latency("9P transport, parked", "transport", PARK, PARKED, parked);
 const gigabytes = { name: "5 GB/s", limit: 5, atLeast: true };
-await throughput("sync", { size: 64, ringKiB: 64, count: 5e6, target: { name: "4 M/s", limit: 4, atLeast: true } });
-for (const ringKiB of [256, DEFAULT_RING_BYTES / 1024, 4096]) {
-  await throughput("sync", { size: 65536, ringKiB, count: 100_000, target: gigabytes });
-  await throughput("transport", { size: 65536, ringKiB, count: 100_000, target: gigabytes });
-  await throughput("transport", { size: 1 << 20, ringKiB, count: 5_000 });
+await throughput("sync", { size: 64, ringKiB: 64, count: 3e6, target: { name: "4 M/s", limit: 4, atLeast: true } });
+for (const ringKiB of [256, DEFAULT_RING_BYTES / 1024]) {
+  await throughput("sync", { size: 65536, ringKiB, count: 16_000, target: gigabytes });
+  await throughput("transport", { size: 65536, ringKiB, count: 16_000, target: gigabytes });
+  await throughput("transport", { size: 1 << 20, ringKiB, count: 1_000 });
 }
-await throughput("arena", { size: 65536, ringKiB: 64, count: 100_000, target: gigabytes });
-await throughput("arena", { size: 1 << 20, ringKiB: 64, count: 5_000 });
+await throughput("arena", { size: 65536, ringKiB: 64, count: 16_000, target: gigabytes });
+await throughput("arena", { size: 1 << 20, ringKiB: 64, count: 1_000 });
 await idle();
 report();
 Deno.exit(0);
