@@ -311,11 +311,17 @@ export class OpenFile {
     await this.writeBytes(new TextEncoder().encode(text));
   }
 
-  /** Writes bytes in one request. */
+  /** Writes bytes in one request; refuses to have some of them taken only. */
   async writeBytes(bytes: Uint8Array): Promise<void> {
-    const count = await this.#chan.dev.write(this.#chan, bytes, this.#offset, new Req(this.#user));
+    const count = await this.writeSome(bytes);
     if (count !== bytes.length) throw new Err("EIO", `${count} of ${bytes.length} bytes were written`);
+  }
+
+  /** Writes bytes in one request; answers how many were taken. */
+  async writeSome(bytes: Uint8Array): Promise<number> {
+    const count = await this.#chan.dev.write(this.#chan, bytes, this.#offset, new Req(this.#user));
     this.#offset += count;
+    return count;
   }
 
   /** Clunks it. */

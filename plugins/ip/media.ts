@@ -20,6 +20,7 @@ import type { MaybePromise } from "../../core/p9/types.ts";
 import type { Claim } from "../../core/queues.ts";
 import type { Readiness } from "../../net/tcp/conn.ts";
 import { IDLE } from "./conv.ts";
+import { formatMac } from "../../net/addr.ts";
 import { FileLink, type FileLinkOptions } from "./file_link.ts";
 import type { Net } from "./net.ts";
 
@@ -50,8 +51,8 @@ export class Media {
     if (kind === "ether" && this.kernel !== undefined && rest.length === 0) {
       return this.#claim(device, name.split("/").at(-1)!, onGone);
     }
-    if (kind === "ether" || kind === "frames") return this.#files(device, name, "ether", rest);
-    if (kind === "pkt") return this.#files(device, name, "ip", [undefined, ...rest]);
+    if (kind === "ether" || kind === "frames") return this.#files(name, "ether", rest);
+    if (kind === "pkt") return this.#files(name, "ip", [undefined, ...rest]);
     throw new Err("EINVAL", USAGE);
   }
 
@@ -94,7 +95,7 @@ export class Media {
     });
   }
 
-  #files(device: string, path: string, medium: "ether" | "ip", [mac, mtu, ...rest]: (string | undefined)[]): Medium {
+  #files(path: string, medium: "ether" | "ip", [mac, mtu, ...rest]: (string | undefined)[]): Medium {
     if (rest.length > 0) throw new Err("EINVAL", USAGE);
     const options: FileLinkOptions = {
       name: path.split("/").at(-1)!,
@@ -104,8 +105,10 @@ export class Media {
       random: this.net.around.random,
     };
     const link = new FileLink(options, this.net);
+    const address = medium === "ether" ? ` ${formatMac(link.mac, "")}` : "";
     return {
-      device,
+      // With the address that was chosen: who goes on from a saved state has the same one.
+      device: `${medium === "ether" ? "frames" : "pkt"} ${path}${address} ${link.mtu}`,
       link,
       get ready() {
         return { ...IDLE, readable: link.length > 0, writable: true };

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Err, ORDWR, OREAD, OWRITE } from "../../core/plugin/author.ts";
+import { type Err, ORDWR, OREAD, OWRITE } from "../../core/plugin/author.ts";
 import type { Files, OpenFile } from "../../core/plugin/testing.ts";
 import { Conversation, loadIp, newKernel, type Pair, pair } from "./fixture.ts";
 
