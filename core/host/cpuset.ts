@@ -18,7 +18,7 @@
 
 import { formatCpus } from "../sched/cpulist.ts";
 import { toErr } from "../err.ts";
-import type { Shield } from "../sched/control.ts";
+import type { Shield } from "../sched/core_host.ts";
 import { numbers, processRow, startTime } from "./procfs.ts";
 
 /** How cores are kept. */

@@ -6,7 +6,8 @@
 
 import type { Kernel } from "../kernel.ts";
 import { readRing } from "../ring/layout.ts";
-import { CoreControl, type Member } from "../sched/control.ts";
+import { CoreControl } from "../sched/control.ts";
+import type { Member } from "../sched/core_host.ts";
 import { parseCpus } from "../sched/cpulist.ts";
 import type { Hosted } from "./hosted.ts";
 import { Isolate, KERNEL } from "./isolate.ts";

@@ -8,7 +8,7 @@
 
 import type { Clock } from "../clock.ts";
 import { Err, toErr } from "../err.ts";
-import type { CoreHost, Placement, Plan, Shield } from "../sched/control.ts";
+import type { CoreHost, Placement, Plan, Shield } from "../sched/core_host.ts";
 import { formatCpus } from "../sched/cpulist.ts";
 import { readTopology, type Topology } from "../sched/topology.ts";
 import { Cpuset } from "./cpuset.ts";

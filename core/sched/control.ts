@@ -12,13 +12,15 @@
 import type { Clock } from "../clock.ts";
 import { Err, toErr } from "../err.ts";
 import { ALLOCATORS } from "./allocator.ts";
-import type { Ask, Priority } from "./client.ts";
-import { type ClientRow, CoreTable } from "./cores.ts";
+import type { Ask } from "./client.ts";
+import type { CoreHost, Member, Placement } from "./core_host.ts";
+import { CoreTable } from "./cores.ts";
 import { formatCpus } from "./cpulist.ts";
 import { Histogram, QueueProbe, type QueueView } from "./qdelay.ts";
 import { IDLE_SHARE, Rest } from "./rest.ts";
-import { type CoreSettings, DEFAULT_SETTINGS, type Vigil } from "./settings.ts";
+import { type CoreSettings, DEFAULT_SETTINGS } from "./settings.ts";
 import type { Topology } from "./topology.ts";
+import type { ClientRow } from "./units.ts";
 
 /** The shortest and longest time between two looks at the queues. */
 const MIN_TICK_MS = 1, MAX_TICK_MS = 50;
@@ -34,67 +36,6 @@ const MAX_EVENTS = 64;
 /** What a proc that is a program is called as a client; no plugin has a name with a dot. */
 export function procClient(pid: number): string {
   return `proc.${pid}`;
-}
-
-/** What runs for a client. */
-export interface Member {
-  /** `worker-3`, `pid 4711`. */
-  readonly id: string;
-  /** Linux's numbers of its threads; none when it has ended. */
-  tids(): number[];
-  /** Tells it where it is now; `cpu` is -1 when it is not one core. */
-  moved(cpu: number): void;
-  /** Sets its spin budget; undefined: as its limits say. */
-  spin(looks: number | undefined): void;
-  /** Its requests; undefined when it has no queue to look at. */
-  queue(): QueueView | undefined;
-  /** Watches its heart by these limits; `told` hears what is seen. */
-  watchdog(vigil: Vigil, told: (what: string) => void): void;
-  /** `told` is called at the next request that is handed to it, once; undefined: nobody is. */
-  onWork(told: (() => void) | undefined): void;
-  /** Its counters, by name. */
-  counters(): Record<string, number>;
-  /** Ends it now; it is started again as its restart policy says. */
-  kill(): Promise<void>;
-}
-
-/** Where the threads of a client are to run. */
-export interface Placement {
-  readonly name: string;
-  readonly tids: readonly number[];
-  readonly cpus: readonly number[];
-  /** Nobody else runs there. */
-  readonly dedicated: boolean;
-}
-
-/** Where all threads are to run. */
-export interface Plan {
-  /** For all threads of the system that are in no placement. */
-  readonly shared: readonly number[];
-  readonly placements: readonly Placement[];
-}
-
-/** Whose other processes are kept off dedicated cores too: nobody's, those of this session (setsid(2)), of this user. */
-export type Shield = "off" | "session" | "user";
-
-/** What moves threads. */
-export interface CoreHost {
-  /** Brings the threads where the plan says. Answers what could not be done. */
-  place(plan: Plan): string[];
-  /** Sets how threads are scheduled. Throws why it can not be. */
-  schedule(tids: readonly number[], how: { priority: Priority; quantumUs: number }): void;
-  /** CPU time that threads have taken, milliseconds. */
-  cpuMs(tids: readonly number[]): number;
-  /** Keeps others' processes off. EOPNOTSUPP where that can not be. */
-  shield(against: Shield): void;
-  /** How cores are kept for their owners here, and why not better: lines of `key value`. */
-  status(): string;
-  /** Counters of a CPU, by name. */
-  cpuCounters(cpu: number): Record<string, number>;
-  /** Counters of threads, by name. */
-  threadCounters(tids: readonly number[]): Record<string, number>;
-  /** Undoes all. */
-  close(): void;
 }
 
 /** Everything that is known of a client. */

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { ManualClock } from "../../tests/manual_clock.ts";
 import type { Err } from "../err.ts";
-import { CoreControl, type CoreHost, type Member, type Plan } from "./control.ts";
+import { CoreControl } from "./control.ts";
+import type { CoreHost, Member, Plan } from "./core_host.ts";
 import { formatCpus } from "./cpulist.ts";
 import { Histogram, QueueProbe } from "./qdelay.ts";
 import { entrySettings, parseSettings, type Vigil } from "./settings.ts";

@@ -17,17 +17,22 @@ import { type CoreAllocator, packed } from "./allocator.ts";
 import { type Ask, checkAsk, NO_CORES } from "./client.ts";
 import { formatCpus } from "./cpulist.ts";
 import type { Topology } from "./topology.ts";
+import {
+  type Client,
+  type ClientRow,
+  clientRow,
+  type Core,
+  type CorePort,
+  type CoreRow,
+  coreRow,
+  cpusOf,
+  suits,
+  type Unit,
+  unitOf,
+} from "./units.ts";
 
 /** Passes after which everybody has what is due: each client may set off one of each other. */
 const MAX_PASSES = 1000;
-
-/** How a client hears of its cores. */
-export interface CorePort {
-  /** It has these now, ascending. */
-  granted?(cpus: readonly number[]): void;
-  /** It is to give these back (`yield`) within `deadlineMs`; then they are taken. Without this they are taken at once. */
-  revoke?(cpus: readonly number[], deadlineMs: number): void;
-}
 
 /** What a table is made with. */
 export interface CoreTableOptions {
@@ -40,65 +45,6 @@ export interface CoreTableOptions {
   revokeMs?: number;
   /** Called after each change of who has what. */
   changed?(): void;
-}
-
-/** A client, as others see it. */
-export interface ClientRow extends Ask {
-  readonly name: string;
-  readonly provisioned: readonly number[];
-  readonly allocated: readonly number[];
-  /** Why it has less than it wants; empty when it does not. */
-  readonly unmet: string;
-}
-
-/** What a core is used for. */
-export type CoreState = "host" | "shared" | "dedicated" | "sibling" | "revoking";
-
-/** A core, as others see it. */
-export interface CoreRow {
-  readonly cpu: number;
-  readonly state: CoreState;
-  readonly provisioned: string | undefined;
-  readonly allocated: string | undefined;
-  /** Had by another than the one it was promised to. */
-  readonly lent: boolean;
-  /** How often it was given, taken back, and taken by force. */
-  readonly grants: number;
-  readonly revocations: number;
-  readonly forced: number;
-}
-
-/** Cores that come and go together: one, or with its siblings. */
-interface Unit {
-  readonly owner: Client;
-  /** What the owner runs on. */
-  readonly used: readonly number[];
-  /** That, and what stays idle for it. */
-  readonly held: readonly number[];
-  /** Set while it is being taken back. */
-  revoking?: { cancel: () => void };
-}
-
-interface Client {
-  readonly name: string;
-  readonly port: CorePort;
-  ask: Ask;
-  promised: Unit[];
-  units: Unit[];
-  unmet: string;
-  /** What it was last told. */
-  told: string;
-}
-
-interface Core {
-  readonly cpu: number;
-  promised?: Unit;
-  given?: Unit;
-  /** Grows with time: when it was last given back. */
-  freed: number;
-  grants: number;
-  revocations: number;
-  forced: number;
 }
 
 /** See the head of this file. */
@@ -189,9 +135,9 @@ export class CoreTable {
     } else {
       const client = this.#need(name);
       if (promised?.owner === client) return;
-      const unit = this.#unit(client, cpu);
+      const unit = this.#unitOf(client, cpu);
       if (unit.held.some((c) => this.#core(c).promised)) throw this.#promisedTo(unit);
-      if (!this.#fits(unit, client)) {
+      if (!this.#suits(unit, client)) {
         throw new Err("EINVAL", `core ${cpu} is none that ${name} asks for (wired, siblings)`);
       }
       const { ask } = client, guaranteed = ask.guaranteed + unit.used.length;
@@ -226,13 +172,13 @@ export class CoreTable {
 
   /** Every core, ascending. */
   cores(): CoreRow[] {
-    return [...this.#cores.values()].map((core) => this.#coreRow(core));
+    return [...this.#cores.values()].map((core) => coreRow(core, this.#host));
   }
 
   /** One core. EINVAL when there is none of that number. */
   core(cpu: number): CoreRow {
     this.topology.get(cpu);
-    return this.#coreRow(this.#core(cpu));
+    return coreRow(this.#core(cpu), this.#host);
   }
 
   // What is asked.
@@ -252,7 +198,9 @@ export class CoreTable {
   /** What a client of this ask is promised: what it was, as far as that still fits, and more. */
   #promises(client: Client): Unit[] {
     const { guaranteed } = client.ask, name = client.name;
-    const units = client.promised.filter((u) => this.#fits(u, client)).map(({ used }) => this.#unit(client, used[0]));
+    const units = client.promised.filter((u) => this.#suits(u, client)).map(({ used }) =>
+      this.#unitOf(client, used[0])
+    );
     const count = () => cpusOf(units).length;
     while (count() > guaranteed) units.pop();
     while (count() < guaranteed) {
@@ -321,7 +269,7 @@ export class CoreTable {
 
   /** Gives back what a client does not want, or what does not suit it any more; what it is to lose first, then the borrowed. */
   #trim(client: Client): void {
-    for (const unit of client.units.filter((u) => !this.#fits(u, client))) this.#free(unit);
+    for (const unit of client.units.filter((u) => !this.#suits(u, client))) this.#free(unit);
     const rank = (u: Unit) => u.revoking ? 0 : this.#core(u.used[0]).promised?.owner !== client ? 1 : 2;
     const last = [...client.units].reverse().sort((a, b) => rank(a) - rank(b));
     for (const unit of last) {
@@ -398,9 +346,9 @@ export class CoreTable {
   /** Gives a unit that was taken for its owner, once all of it is free; drops it when it is not wanted any more. */
   #arrive(unit: Unit): void {
     const { owner } = unit, wanted = this.#clients.get(owner.name) === owner && this.#keeps(owner) < owner.ask.want;
-    if (wanted && this.#fits(unit, owner) && this.#givenOn(unit).length > 0) return;
+    if (wanted && this.#suits(unit, owner) && this.#givenOn(unit).length > 0) return;
     this.#coming.delete(unit);
-    if (wanted && this.#fits(unit, owner)) this.#give(unit);
+    if (wanted && this.#suits(unit, owner)) this.#give(unit);
   }
 
   #whyNone(client: Client): string {
@@ -416,8 +364,8 @@ export class CoreTable {
     const units = new Map<number, Unit>();
     for (const core of [...this.#cores.values()].sort((a, b) => a.freed - b.freed)) {
       if (this.#host.has(core.cpu) || (client.ask.wired && !client.ask.wired.includes(core.cpu))) continue;
-      const unit = this.#unit(client, core.cpu);
-      if (this.#fits(unit, client) && free(unit)) units.set(core.cpu, unit);
+      const unit = this.#unitOf(client, core.cpu);
+      if (this.#suits(unit, client) && free(unit)) units.set(core.cpu, unit);
     }
     const unpromised = [...units.keys()].filter((cpu) => units.get(cpu)!.held.every((c) => !this.#core(c).promised));
     const candidates = lend && unpromised.length > 0 ? unpromised : [...units.keys()];
@@ -429,16 +377,13 @@ export class CoreTable {
     return units.get(this.allocator.pick({ candidates, own, others, topology: this.topology }));
   }
 
-  #unit(owner: Client, cpu: number): Unit {
-    const { siblings } = owner.ask, all = this.topology.siblings(cpu);
-    return { owner, used: siblings === "both" ? all : [cpu], held: siblings === "any" ? [cpu] : all };
+  #unitOf(owner: Client, cpu: number): Unit {
+    return unitOf(owner, cpu, this.topology);
   }
 
-  /** Whether a unit is what its owner asks for now. */
-  #fits(unit: Unit, { ask }: Client): boolean {
-    const { used, held } = unit, now = this.#unit(unit.owner, used[0]);
-    return held.length === now.held.length && used.length === now.used.length &&
-      held.every((cpu) => !this.#host.has(cpu)) && used.every((cpu) => ask.wired?.includes(cpu) ?? true);
+  /** Whether a unit is what a client asks for now. */
+  #suits(unit: Unit, client: Client): boolean {
+    return suits(unit, client.ask, { topology: this.topology, host: this.#host });
   }
 
   #isFree(unit: Unit): boolean {
@@ -520,27 +465,4 @@ export class CoreTable {
   #core(cpu: number): Core {
     return this.#cores.get(cpu)!;
   }
-
-  #coreRow({ cpu, promised, given, grants, revocations, forced }: Core): CoreRow {
-    const state = this.#host.has(cpu)
-      ? "host"
-      : !given
-      ? "shared"
-      : given.revoking
-      ? "revoking"
-      : given.used.includes(cpu)
-      ? "dedicated"
-      : "sibling";
-    const lent = given !== undefined && promised !== undefined && given.owner !== promised.owner;
-    const names = { provisioned: promised?.owner.name, allocated: given?.owner.name };
-    return { cpu, state, ...names, lent, grants, revocations, forced };
-  }
-}
-
-function cpusOf(units: readonly Unit[]): number[] {
-  return units.flatMap((u) => u.used).sort((a, b) => a - b);
-}
-
-function clientRow({ name, ask, promised, units, unmet }: Client): ClientRow {
-  return { name, ...ask, provisioned: cpusOf(promised), allocated: cpusOf(units), unmet };
 }

@@ -8,7 +8,7 @@ import type { Family, Labels, Sample } from "../metrics.ts";
 import type { QueueTable } from "../queues.ts";
 import type { RingRow } from "../ring/matrix.ts";
 import type { ClientState, CoreControl } from "./control.ts";
-import type { CoreRow } from "./cores.ts";
+import type { CoreRow } from "./units.ts";
 
 /** Cores: what each is used for, what it has spent its time on, how often it changed hands. */
 export function coreMetrics(control: CoreControl): Family[] {

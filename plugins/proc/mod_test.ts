@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type Code, Err } from "../../core/err.ts";
 import { bootKernel } from "../../core/kernel_testing.ts";
 import { OREAD, OWRITE } from "../../core/p9/types.ts";
-import { CoreControl, type CoreHost } from "../../core/sched/control.ts";
+import { CoreControl } from "../../core/sched/control.ts";
+import type { CoreHost } from "../../core/sched/core_host.ts";
 import { madeTopology } from "../../core/sched/topology.ts";
 import plugin from "./mod.ts";
 

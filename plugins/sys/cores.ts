@@ -6,7 +6,8 @@
 
 import { ctl, type Described, dir, dynamic, Err, event, type Req } from "../../core/plugin/author.ts";
 import type { Kernel } from "../../core/kernel.ts";
-import type { ClientState, CoreControl, Shield } from "../../core/sched/control.ts";
+import type { ClientState, CoreControl } from "../../core/sched/control.ts";
+import type { Shield } from "../../core/sched/core_host.ts";
 import { formatCpus, parseCpus } from "../../core/sched/cpulist.ts";
 import { clientCounters } from "../../core/sched/metrics.ts";
 import {
