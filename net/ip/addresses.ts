@@ -215,6 +215,7 @@ export class Addresses {
   #use(iface: Iface, address: Address): void {
     this.#publish(iface, address);
     const prefix = prefixOf(address);
+    this.#layer.neighbors.retry(iface, prefix);
     const gateway = undefined, tag = "ifc", expiresAt = Infinity;
     if (prefix.bits < 128) {
       const isOnLink = address.origin === "manual" || address.origin === "link-local";

@@ -145,6 +145,25 @@ Deno.test("a neighbour that was not heard of for long is sent to, and asked by i
   assert.equal(neighbor(), "failed");
 });
 
+Deno.test("a neighbour that could not be asked for want of an address is asked when there is one", () => {
+  const { wire, stack, iface } = host();
+  const other = wire.stack(), conv = stack.icmp.open(true);
+  wire.connect(other, ["10.0.0.2/24"]);
+  wire.inject(arpFrame(ARP_REQUEST, "10.0.0.2", "10.0.0.1", { mac: wire.linksOf(other)[0].mac }));
+  conv.connect(ipOf("10.0.0.2"));
+  conv.send(Uint8Array.of(8, 0, 0, 0, 0, 0, 0, 0), 0, 8, wire.now);
+  wire.settle();
+  stack.ip.addresses.remove(iface, iface.address(ipOf("10.0.0.1"))!);
+  wire.run(8100);
+  assert.equal(iface.neighbors.get(ipOf("10.0.0.2"))?.state, "failed");
+  addAddress(stack, iface, "10.0.0.3/24");
+  const again = stack.icmp.open(true);
+  again.connect(ipOf("10.0.0.2"));
+  again.send(Uint8Array.of(8, 0, 0, 0, 0, 0, 0, 0), 0, 8, wire.now);
+  wire.run(100);
+  assert.equal(again.queue.count, 1);
+});
+
 Deno.test("what is no ARP message is counted, and nothing else", () => {
   const { wire, stack } = host();
   for (let length = 14; length < 42; length++) {

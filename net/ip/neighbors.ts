@@ -8,7 +8,7 @@
  * See RFC 4861, 7.3 (reachability), RFC 1122, 2.3.2 (ARP).
  */
 
-import type { Ip } from "../addr.ts";
+import { contains, type Ip, type Prefix } from "../addr.ts";
 import type { FrameInfo } from "../link.ts";
 import { matches } from "../wire/packet.ts";
 import type { IpCounters } from "./counters.ts";
@@ -165,6 +165,13 @@ export class Neighbors {
     for (const neighbor of iface.neighbors.values()) neighbor.gone = true;
     iface.neighbors.clear();
     return true;
+  }
+
+  /** There is an address of this network to ask from now: who did not answer before may not have been asked at all. */
+  retry(iface: Iface, network: Prefix): void {
+    for (const { ip, state } of [...iface.neighbors.values()]) {
+      if (state === "failed" && contains(network, ip)) this.forget(iface, ip);
+    }
   }
 
   /** Asks again, gives up. */
