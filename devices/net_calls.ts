@@ -49,10 +49,13 @@ export function netCalls(): NetCalls {
   return calls();
 }
 
-/** Why the last call failed. */
+/** Why the last call failed. Its place is the thread's, and an isolate stays on its thread. */
 export function errno(): number {
-  return new Deno.UnsafePointerView(netCalls().__errno_location()!).getInt32();
+  errnoCell ??= new Int32Array(Deno.UnsafePointerView.getArrayBuffer(netCalls().__errno_location()!, 4));
+  return errnoCell[0];
 }
+
+let errnoCell: Int32Array | undefined;
 
 /** What a call answered, unless it failed: then an Err, `what` in its words. */
 export function must(result: number, what: string): number {

@@ -1,9 +1,10 @@
 /**
  * Pump: brings what a descriptor has to whoever takes it, and sleeps when it has nothing.
  *
- * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then gives the event
- * loop a turn. Empty, it looks again and again for `spinUs` (giving the CPU up between two looks, so that a peer on the
- * same CPU runs), then parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
+ * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then lets those run who
+ * wait for a promise, and the event loop once in TURN_MS (a turn costs as much as three frames). Empty, it looks for
+ * `spinUs`, giving the CPU up between two looks, so that a peer on the same CPU runs; what others take of it is not
+ * counted. Then it parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
  * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs
  * nothing.
  *
@@ -17,8 +18,10 @@ import { must, netCalls, O_CLOEXEC, O_NONBLOCK } from "./net_calls.ts";
 
 /** Frames between two turns of the event loop. */
 const BATCH = 256;
-/** Looks between two turns of the event loop, while it spins. */
-const LOOKS = 16;
+/** Looks while it spins: what one takes, and how many there are between two looks at the clock. */
+const LOOK_US = 1.25, LOOKS = 8;
+/** How long it goes on without a turn of the event loop. */
+const TURN_MS = 0.05;
 const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
 const SOL_SOCKET = 1, SO_ERROR = 4;
 /** So many failures in a row, and it rests before it goes on: what fails each time shall not fill the log. */
@@ -48,6 +51,7 @@ export class Pump {
   spinUs: number;
   /** What of `spinUs` is in use. */
   #windowUs = 0;
+  #turnedMs = 0;
   readonly #options: PumpOptions;
   readonly #stopFd: number;
   #stopped = false;
@@ -78,7 +82,7 @@ export class Pump {
     for (let faults = 0; !this.#stopped;) {
       try {
         if (this.#options.drain(BATCH) === 0 && !await this.#spin()) await this.#park();
-        else await turn();
+        else await this.#breathe();
         faults = 0;
       } catch (thrown) {
         const why = toErr(thrown), isGone = why.code === "ENODEV";
@@ -89,20 +93,24 @@ export class Pump {
     }
   }
 
-  /** Looks until something came (true), or its time is over. */
+  /** Looks until something came (true), or it has looked long enough. */
   async #spin(): Promise<boolean> {
-    if (this.#windowUs === 0) return false;
-    const calls = netCalls(), endMs = performance.now() + this.#windowUs / 1000;
-    while (!this.#stopped) {
-      for (let look = 0; look < LOOKS; look++) {
-        calls.sched_yield();
-        if (this.#options.drain(BATCH) > 0) return true;
-      }
-      this.idleLooks += LOOKS;
-      if (performance.now() > endMs) break;
-      await turn();
+    const calls = netCalls(), most = this.#windowUs / LOOK_US;
+    for (let look = 1; look <= most && !this.#stopped; look++) {
+      calls.sched_yield();
+      const found = this.#options.drain(BATCH) > 0;
+      if (found || look % LOOKS === 0) await this.#breathe();
+      if (found) return true;
+      this.idleLooks++;
     }
     return false;
+  }
+
+  /** Lets others run: promises that are kept now; timers and messages when it is their time. */
+  async #breathe(): Promise<void> {
+    if (performance.now() - this.#turnedMs < TURN_MS) return;
+    await turn();
+    this.#turnedMs = performance.now();
   }
 
   /** A socket has an error to tell, once (its interface is down: it may come back); anything else has gone. */

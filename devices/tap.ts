@@ -45,6 +45,8 @@ const FLAGS_AT = 16;
 /** The largest IP packet. */
 const MAX_PACKET = 65535;
 const BUFFER_BYTES = 69632;
+/** A batch ends behind so many bytes, while they are in the caches still. */
+const BATCH_BYTES = 262_144;
 /** How long it looks for frames before it sleeps, unless told otherwise. */
 export const SPIN_US = 50;
 
@@ -203,12 +205,13 @@ export class Tap implements Port {
   #drain(limit: number): number {
     const calls = this.#calls, { addr } = this.#rx, header = this.#headerBytes, info = this.#info;
     let count = 0;
-    for (; count < limit && !this.#closed; count++) {
+    for (let bytes = 0; count < limit && bytes < BATCH_BYTES && !this.#closed; count++) {
       const got = calls.read(this.#fd, addr, BUFFER_BYTES);
       if (got <= header) {
         if (got < 0) checkRead(this.name);
         break;
       }
+      bytes += got;
       const sink = this.#sink;
       if (!sink) {
         this.#inDrops++;

@@ -7,7 +7,6 @@
  * See RFC 9293, 3.10.7.2 and 3.10.7.3; RFC 7323, 2.2 (scaling) and 3.2; RFC 3168, 6.1.1; RFC 4987 (floods).
  */
 
-import { Err } from "../../core/err.ts";
 import type { Ip } from "../addr.ts";
 import { ACK, CWR, ECE, RST, SYN } from "../wire/tcp.ts";
 import { type Seq, seqAdd, seqDiff, seqGt, seqLe, seqMax } from "../wire/tcp_seq.ts";
@@ -16,6 +15,7 @@ import type { CcName } from "./cc/cc.ts";
 import { createCc } from "./cc/algorithms.ts";
 import { Conn, EVENT, SYN_RECEIVED, SYN_SENT } from "./conn.ts";
 import { emitBare, type SynOffer } from "./emit.ts";
+import { REFUSED, TIMED_OUT } from "./errors.ts";
 import type { Layer } from "./layer.ts";
 import { HalfOpen, type Listener, type SynSaid } from "./listener.ts";
 import type { Path } from "./lower.ts";
@@ -143,7 +143,7 @@ export function synTimeOut(conn: Conn): void {
   const { layer, snd } = conn;
   if (++snd.recovery.timeouts > layer.limits.synRetries) {
     layer.counters.AttemptFails++;
-    return conn.end(new Err("ETIMEDOUT"));
+    return conn.end(TIMED_OUT);
   }
   layer.counters.RetransSegs++;
   conn.synDue = true;
@@ -161,7 +161,7 @@ export function synSentArrives(conn: Conn, seg: Segment): void {
   if (seg.rst) {
     if (!ackIsOurs) return;
     layer.counters.AttemptFails++;
-    return conn.end(new Err("ECONNREFUSED"));
+    return conn.end(REFUSED);
   }
   if (!seg.syn) return;
   const said = saidBy(seg, conn.path);

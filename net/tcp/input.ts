@@ -7,7 +7,6 @@
  * See RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5 (PAWS); RFC 3168, 6.1.3 (echo). Urgent data is data like all other (RFC 6093).
  */
 
-import { Err } from "../../core/err.ts";
 import { CWR } from "../wire/tcp.ts";
 import { seqAdd, seqGe, seqGt, seqLe, seqLt } from "../wire/tcp_seq.ts";
 import { ackAcceptable, takeAck } from "./ack.ts";
@@ -26,6 +25,7 @@ import {
   TIME_WAIT,
 } from "./conn.ts";
 import { emitAck } from "./emit.ts";
+import { REFUSED, RESET } from "./errors.ts";
 import { completeSimultaneous, emitReset, synSentArrives } from "./handshake.ts";
 import type { Segment } from "./segment.ts";
 
@@ -107,11 +107,11 @@ function resetArrives(conn: Conn, seg: Segment): void {
   const { counters } = conn.layer;
   if (conn.state === SYN_RECEIVED) {
     counters.AttemptFails++;
-    return conn.end(new Err("ECONNREFUSED"));
+    return conn.end(REFUSED);
   }
   counters.EstabResets++;
   const done = conn.state === CLOSING || conn.state === LAST_ACK;
-  conn.end(done ? undefined : new Err("ECONNRESET"));
+  conn.end(done ? undefined : RESET);
 }
 
 function keepTimestamp(conn: Conn, seg: Segment): void {

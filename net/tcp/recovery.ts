@@ -8,10 +8,10 @@
  * RFC 5682 (F-RTO), RFC 3708 (D-SACK).
  */
 
-import { Err } from "../../core/err.ts";
 import { seqAdd, seqDiff, seqGt, seqLt } from "../wire/tcp_seq.ts";
 import type { Conn } from "./conn.ts";
 import { headerBytes } from "./emit.ts";
+import { TIMED_OUT } from "./errors.ts";
 import { resendRecord, sendFresh, updateMss } from "./output.ts";
 import { IN_FLIGHT, SACKED, type SentRecord } from "./scoreboard.ts";
 import { LOSS, OPEN, PROBE, RECOVERY, REORDER, RTO } from "./sender.ts";
@@ -209,7 +209,7 @@ export function timeOut(conn: Conn): void {
   layer.counters.RetransTimeouts++;
   if (++recovery.timeouts > (conn.orphan ? layer.limits.orphanRetries : layer.limits.retries)) {
     layer.counters.AbortOnTimeout++;
-    return conn.end(new Err("ETIMEDOUT"));
+    return conn.end(TIMED_OUT);
   }
   const reneged = board.first!.state === SACKED;
   if (reneged) layer.counters.SACKReneging++;

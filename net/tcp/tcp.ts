@@ -21,6 +21,7 @@ import { AckSample, type CcName } from "./cc/cc.ts";
 import { CLOSED, Conn, ESTABLISHED, EVENT, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./conn.ts";
 import { Counters, LIMITS, type Limits } from "./counters.ts";
 import { emitBare, tsNow } from "./emit.ts";
+import { REFUSED } from "./errors.ts";
 import { dial, emitReset, Handshakes, mayReplace, sendSyn } from "./handshake.ts";
 import { segmentArrives } from "./input.ts";
 import type { Layer } from "./layer.ts";
@@ -238,7 +239,7 @@ export class Tcp implements Layer, Transport {
 
   #fail(conn: Conn, kind: Trouble["kind"]): void {
     this.counters.AttemptFails++;
-    if (kind === "port unreachable" || kind === "protocol unreachable") conn.end(new Err("ECONNREFUSED"));
+    if (kind === "port unreachable" || kind === "protocol unreachable") conn.end(REFUSED);
     else if (kind === "net unreachable") conn.end(new Err("ENETUNREACH"));
     else if (kind === "prohibited") conn.end(new Err("EACCES", "administratively prohibited"));
     else if (kind === "host unreachable") conn.end(new Err("EHOSTUNREACH"));

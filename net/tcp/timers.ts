@@ -5,9 +5,9 @@
  * delayed ACK, pacing, and keepalive or FIN_WAIT_2; `dueAt` is the first of them.
  */
 
-import { Err } from "../../core/err.ts";
 import { reorderTimeOut } from "./ack.ts";
 import { CLOSE_WAIT, type Conn, ESTABLISHED, FIN_WAIT_2 } from "./conn.ts";
+import { TIMED_OUT } from "./errors.ts";
 import { synTimeOut } from "./handshake.ts";
 import { probePeer, probeWindow } from "./output.ts";
 import { probeTail, timeOut } from "./recovery.ts";
@@ -52,7 +52,7 @@ function retransmissionDue(conn: Conn): void {
     case PERSIST:
       if (conn.layer.now - conn.heardAt > SILENT_MS) {
         conn.layer.counters.AbortOnTimeout++;
-        return conn.end(new Err("ETIMEDOUT"));
+        return conn.end(TIMED_OUT);
       }
       return probeWindow(conn);
     default:
@@ -71,7 +71,7 @@ function slowDue(conn: Conn): void {
     conn.slowAt = conn.heardAt + keepalive.idleMs;
   } else if (conn.keepaliveProbes >= keepalive.probes) {
     layer.counters.AbortOnTimeout++;
-    conn.abort(new Err("ETIMEDOUT"));
+    conn.abort(TIMED_OUT);
   } else {
     // Data that is outstanding asks the same question.
     if (conn.snd.board.count === 0) probePeer(conn);
