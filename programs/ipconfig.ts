@@ -130,11 +130,11 @@ class Config {
   async try(number: string, words: string[]): Promise<void> {
     const text = addressOf(words, this.tool), [address] = text.split(" ");
     await this.command(number, `try ${text}`);
-    await this.until(number, `${address} was not taken`, ({ lines }) => {
-      const line = lines.find((each) => each.split(/\s+/)[0] === address);
-      if (line === undefined || line.includes("duplicated")) throw new Err("EADDRINUSE", `${address} is another's`);
-      return !line.includes("tentative");
-    });
+    const lineOf = ({ lines }: Interface) => lines.find((line) => line.split(/\s+/)[0] === address) ?? "duplicated";
+    await this.until(number, `nobody knows whether ${address} is free`, (ifc) => !lineOf(ifc).includes("tentative"));
+    if (!lineOf(await this.interface(number)).includes("duplicated")) return;
+    await this.command(number, `remove ${text}`);
+    throw new Err("EADDRINUSE", `${address} is another's`);
   }
 
   /** Asks for a lease, and waits until there is one. */

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { inNetns, NET_NEEDS, run } from "../netns.ts";
+import { inNetns, NET_NEEDS, netTest, run } from "../netns.ts";
 import { interop, missing, type Need, noteSkipped, program } from "../skip.ts";
 import { HostProgram, NetNode, OTHER, OTHER6, OWN, OWN6, until } from "./net_node.ts";
 
@@ -34,6 +34,39 @@ interop(SUITE, { needs: [...NET_NEEDS, program("ip")] }, (t) =>
       await Deno.remove(dir, { recursive: true });
     }
   }));
+
+netTest("ipconfig: an address by hand, by DHCP from dnsmasq, and neither", [
+  program("ip"),
+  program("dnsmasq"),
+  program("ping"),
+], async () => {
+  await using node = await NetNode.onTap({ address: false });
+  assert.equal(await node.sh(`ipconfig -g ${OTHER} ether /net/ether0 ${OWN}/24`), "");
+  await run("ping", "-c", "1", OWN);
+  assert.match(
+    await node.sh("ipconfig"),
+    new RegExp(`^ether0 ipifc/1 mtu 1500 .*\n\t${OWN}/24\ngateway ${OTHER}\n`, "m"),
+  );
+  assert.match(await node.sh(`ipconfig ether ether0 try ${OTHER} /24`), /another's/);
+  assert.equal(await node.sh(`ipconfig ether ether0 remove ${OWN} /24`), "");
+  await assert.rejects(run("ping", "-c", "1", "-W", "1", OWN));
+  await using _dnsmasq = new HostProgram(
+    "dnsmasq",
+    ...["-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--interface=tap0", "--bind-interfaces", "--pid-file="],
+    ...[
+      "--dhcp-range=10.99.0.50,10.99.0.50,1h",
+      "--no-ping",
+      "--dhcp-leasefile=/dev/null",
+      "--host-record=gate.lan,10.99.0.9",
+    ],
+  );
+  assert.match(await node.sh("ipconfig ether ether0 dhcp"), /^\t10\.99\.0\.50\/24.*^gateway 10\.99\.0\.1$/ms);
+  assert.equal(await node.sh("dnsquery gate.lan"), "gate.lan ip\t10.99.0.9\n", "the lease's name server is asked");
+  assert.equal(await node.sh("ipconfig ether ether0 release"), "");
+  assert.doesNotMatch(await node.sh("ipconfig"), /10\.99\.0\.50/);
+  assert.equal(await node.sh("ipconfig ether ether0 unbind"), "");
+  assert.doesNotMatch(await node.sh("ipconfig"), /ether0/);
+});
 
 /** What is tried: its name, its needs, the node, and a folder that both sides see (`/n/files`). */
 const STEPS: [string, Need[], (node: NetNode, dir: string) => Promise<void>][] = [
