@@ -166,6 +166,7 @@ function tcp(v: View, words: string[]): void {
   words.push(flags || "-", `seq ${v.u32(4)}`);
   if (bits & 16) words.push(`ack ${v.u32(8)}`);
   words.push(`win ${v.u16(14)}`);
+  if (headBytes < 20 || headBytes > v.length) throw new Short();
   const options = tcpOptions(v.from(20, headBytes - 20));
   if (options !== "") words.push(`<${options}>`);
   words.push(`len ${v.length - headBytes}`);
