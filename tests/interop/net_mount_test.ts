@@ -47,7 +47,7 @@ async function readLine(conn: Deno.Conn): Promise<string> {
 netTest("a second ring9 mounts the first one's /net and dials out through it", [program("ip")], async () => {
   await using gate = await NetNode.onTap();
   const address = await gate.give({ op: "listen", address: "tcp!127.0.0.1!0" });
-  await using inner = await NetNode.bare();
+  await using inner = new NetNode();
   await inner.ns(`mount ${address} /n/gate`);
   await withServer(async (calls) => {
     const { output } = await inner.run("/bin/con.ts", [`/n/gate/net/tcp!${OTHER}!${PORT}`], "hello\n");

@@ -13,21 +13,13 @@ export const OTHER = "10.99.0.1", OWN = "10.99.0.2", OTHER6 = "fd99::1", OWN6 = 
 
 const TRIES = 200, TRY_MS = 25;
 
-/** A ring9 that runs programs. */
+/** A ring9 that runs programs, without a network at first. */
 export class NetNode implements AsyncDisposable {
   readonly #orders = new Orders();
 
-  /** With its programs at /bin, and without a network. */
-  static async bare(): Promise<NetNode> {
-    const node = new NetNode();
-    await node.give({ op: "load", plugin: "host as bin root=$ring9/programs" });
-    await node.ns("bind '#bin' /bin");
-    return node;
-  }
-
   /** On the TAP `tap0`, which it makes; without `address` its interface has none yet. */
   static async onTap({ address = true } = {}): Promise<NetNode> {
-    const node = await NetNode.bare();
+    const node = new NetNode();
     await node.give({ op: "load", plugin: `ether as ether0 device='tap tap0' hostAddress=${OTHER}/24` });
     const options = address ? ` device=ether0 address='${OWN}/24 ${OWN6}/64'` : "";
     await node.give({ op: "load", plugin: `ip${options}` });
