@@ -1,12 +1,12 @@
 /**
- * Heart: what an isolate tells of itself twice a second: that its event loop turns, its heap, how its waits ended.
+ * Heart: what an isolate tells of itself when the kernel asks: that its event loop turns, its heap, how its waits ended.
  *
- * Layer: core/host, on the confined side; isolate_run.ts and program_run.ts start one each. It is a few words of shared
- * memory, which the kernel reads when it likes. While a program is in a call that blocks, it stands still.
+ * Layer: core/host, on the confined side; isolate_run.ts and program_run.ts have one each. It is a few words of shared
+ * memory, which the kernel reads when it likes. An isolate that rests is not asked (pulse.ts), so it costs nothing.
  */
 
 import type { Doorbell } from "../ring/doorbell.ts";
-import { BEAT_MS, BEATS, type FromPlugin, HEAP_BUFFERS, HEAP_USED } from "./hosted.ts";
+import { BEATS, type FromPlugin, HEAP_BUFFERS, HEAP_USED } from "./hosted.ts";
 
 /** At so many beats in a row the array buffers may be too large: what is garbage counts until it is collected. */
 const LARGE_BEATS = 2;
@@ -22,31 +22,30 @@ export interface HeapGauge {
 /** What a heart is made with. */
 export interface HeartOptions extends HeapGauge {
   /** The words. */
-  beat: Int32Array;
+  words: Int32Array;
   /** What the array buffers may take, MiB. */
   memoryMb: number;
   doorbell: Doorbell;
   tell(message: FromPlugin): void;
 }
 
-/** Starts to beat; answers how to end it. */
-export function startHeart({ beat, memoryMb, doorbell, tell, heapFull, heap }: HeartOptions): () => void {
+/** Makes a heart; answers how it is made to beat. */
+export function makeHeart({ words, memoryMb, doorbell, tell, heapFull, heap }: HeartOptions): () => void {
   let large = 0;
   const count = () => {
     const { used_heap_size, total_heap_size, external_memory } = heap(),
       { spins, turned, naps, parks } = doorbell.stats;
-    beat.set(
+    words.set(
       [used_heap_size >> 10, total_heap_size >> 10, external_memory >> 10, spins, turned + naps, parks],
       HEAP_USED,
     );
   };
   count();
-  const timer = setInterval(() => {
-    Atomics.add(beat, BEATS, 1);
-    if (heapFull()) tell({ t: "heap" });
+  return () => {
     count();
-    large = beat[HEAP_BUFFERS] > memoryMb * 1024 ? large + 1 : 0;
+    Atomics.add(words, BEATS, 1);
+    if (heapFull()) tell({ t: "heap" });
+    large = words[HEAP_BUFFERS] > memoryMb * 1024 ? large + 1 : 0;
     if (large >= LARGE_BEATS) tell({ t: "buffers" });
-  }, BEAT_MS);
-  return () => clearInterval(timer);
+  };
 }

@@ -58,7 +58,7 @@ export const BEATS = 0,
   PARKS = 6,
   HEART_WORDS = 8;
 
-/** Milliseconds between two heartbeats. */
+/** Milliseconds between two heartbeats of one that works, and between two looks at all. */
 export const BEAT_MS = 500;
 
 /**
@@ -117,6 +117,7 @@ export type FromPlugin =
 
 /** What the kernel tells a plugin's isolate, apart from 9P and `stop` and `exit`. */
 export type ToPlugin =
+  | { readonly t: "beat" }
   | { readonly t: "spin"; readonly looks: number }
   | { readonly t: "lane"; readonly lane: number; readonly port: PortRef }
   | { readonly t: "grant"; readonly lane: number; readonly fid: number; readonly n: number };

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../clock.ts";
 import { BEAT_MS, errorText, textError, within } from "./hosted.ts";
+import { bellWords, createBell } from "../ring/doorbell.ts";
+import { libc } from "./libc.ts";
+import { Pulse } from "./pulse.ts";
+import { gettid, threadCpuMs } from "./threads.ts";
 import { Watch, Watchdog } from "./watchdog.ts";
+
+libc(); // stays open, so it is no test's leak
 import { Err } from "../err.ts";
 
 /** A clock that stands until it is moved. */
@@ -107,4 +113,38 @@ Deno.test("a watchdog tells first and kills later; a heart that beats again is t
   dog.end();
   clock.move(BEAT_MS);
   assert.deepEqual([told, clock.alarms], [[], 0]);
+});
+
+Deno.test("an isolate that rests is not asked for heartbeats; one that works, was handed something or is suspect is", () => {
+  const bell = createBell(), words = bellWords(bell);
+  let asked = 0, handed = 0, suspect = false;
+  const burn = (ms: number) => {
+    for (const end = threadCpuMs() + ms; threadCpuMs() < end;);
+  };
+  const pulse = new Pulse({
+    tid: gettid,
+    bell: () => bell,
+    beats: () => 0,
+    handed: () => handed,
+    suspect: () => suspect,
+    ask: () => asked++,
+  });
+  const asks = () => {
+    const before = asked, felt = pulse.feel();
+    return { asked: asked > before, beat: pulse.feel() > felt };
+  };
+  assert.deepEqual(asks(), { asked: true, beat: false }, "it is awake: whether its loop turns has to be asked");
+  words[0] = 1; // parked
+  pulse.feel();
+  assert.deepEqual(asks(), { asked: false, beat: true });
+  handed++;
+  assert.equal(asks().asked, true);
+  suspect = true;
+  assert.equal(asks().asked, true);
+  suspect = false;
+  burn(10);
+  assert.equal(asks().asked, true, "parked, and in a callback of its loop");
+  words[0] = 2; // blocked
+  burn(10);
+  assert.equal(asks().asked, false, "a program, in a call that blocks");
 });

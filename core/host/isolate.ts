@@ -9,7 +9,8 @@
  * as one.
  */
 
-import { type Budget, DEFAULT_BUDGET, type Doorbell, isBlocked, isParked } from "../ring/doorbell.ts";
+import { type Budget, DEFAULT_BUDGET, type Doorbell, isParked } from "../ring/doorbell.ts";
+import { readRing } from "../ring/layout.ts";
 import type { RingMatrix } from "../ring/matrix.ts";
 import { type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
 import type { Clock } from "../clock.ts";
@@ -38,7 +39,8 @@ import {
 import type { Served } from "./module_hooks.ts";
 import { libc } from "./libc.ts";
 import { ISOLATE_BUILTINS, type ModuleServer, stripTypes } from "./modules.ts";
-import { allowedCpus, pinThread, threadIds, threadsNamed } from "./threads.ts";
+import { Pulse } from "./pulse.ts";
+import { allowedCpus, pinThread, threadIds, threadNamed } from "./threads.ts";
 import type { FromWarden, ToWarden } from "./warden.ts";
 import { type Watch, Watchdog } from "./watchdog.ts";
 
@@ -154,8 +156,6 @@ export class Isolate implements Hosted {
   #why: Exit | undefined;
   #ending = false;
   #ended = false;
-  /** How often it was seen to sleep in a call that blocks: its heart stands still, and all is well. */
-  #naps = 0;
 
   constructor(spec: IsolateSpec, host: IsolateHost) {
     this.name = spec.name;
@@ -289,17 +289,17 @@ export class Isolate implements Hosted {
 
   /** A program may compute for as long as it likes, unless it is set otherwise. */
   #watchdog(): Watchdog {
-    const watched = {
-      beats: () => this.beats() + (this.#blocked ? ++this.#naps : this.#naps),
-      gone: () => this.#goneSilently(),
-      hung: (why: string) => this.#fault("hung", why),
-    };
-    return new Watchdog(this.#host.watch, watched, this.#spec.program ? 0 : this.#host.limits.hangMs);
-  }
-
-  get #blocked(): boolean {
-    const bell = this.#host.rings.find(this.row)?.bell;
-    return bell !== undefined && isBlocked(bell);
+    const pulse = new Pulse({
+      tid: () => this.pid,
+      bell: () => this.#host.rings.find(this.row)?.bell,
+      beats: () => this.beats(),
+      handed: () => readRing(this.transport.out.ref).producer.bytes,
+      suspect: () => this.#beat[HEAP_BUFFERS] > this.#host.limits.memoryMb * 1024,
+      ask: () => this.#tell({ t: "beat" }),
+    });
+    const gone = () => this.#goneSilently(), hung = (why: string) => this.#fault("hung", why);
+    const hangMs = this.#spec.program ? 0 : this.#host.limits.hangMs;
+    return new Watchdog(this.#host.watch, { beats: () => pulse.feel(), gone, hung }, hangMs);
   }
 
   #serveModules(graph: string, folder: string): void {
@@ -318,7 +318,7 @@ export class Isolate implements Hosted {
   #started(threadId: number): void {
     this.#threadId = threadId;
     try {
-      this.pid = threadsNamed(this.id)[0]?.tid ?? -1;
+      this.pid = threadNamed(this.id);
       if (this.#spec.cpu !== undefined && this.pid > 0) pinThread(this.pid, [this.#spec.cpu]);
     } catch (e) {
       this.#spec.log(`${this.name}: not pinned: ${(e as Error).message}`);

@@ -11,7 +11,7 @@ import { format } from "node:util";
 import { LaneServer } from "../proc_lane.ts";
 import { ringTransport } from "../ring/transport.ts";
 import { errorText, type FromPlugin, type LaneNews, type ToPlugin } from "./hosted.ts";
-import { type HeapGauge, startHeart } from "./heart.ts";
+import { type HeapGauge, makeHeart } from "./heart.ts";
 import { hostClock } from "./clock.ts";
 import type { IsolateData } from "./isolate.ts";
 import { type Running, runPlugin } from "./plugin_run.ts";
@@ -57,14 +57,15 @@ export async function runIsolate(
   const tell = (message: FromPlugin) => post(message);
   const log = (text: string) => tell({ t: "log", text: String(text) });
   const transport = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
-  const stopHeart = startHeart({ beat, memoryMb, doorbell: transport.doorbell, tell, heapFull, heap });
+  const heart = makeHeart({ words: beat, memoryMb, doorbell: transport.doorbell, tell, heapFull, heap });
   const die = (thrown: unknown) => tell({ t: "died", error: errorText(thrown) });
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), die(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), die(e.error)));
   let running: Running | undefined;
   const lanes = new Map<number, LaneServer>();
   control.onmessage = ({ data }) => {
-    if (data === "stop" && running) stop(running);
+    if (data.t === "beat") heart();
+    else if (data === "stop" && running) stop(running);
     else if (typeof data === "string" || !running) exit();
     else obey(data, running);
   };
@@ -76,7 +77,7 @@ export async function runIsolate(
     tell({ t: "fail", error: errorText(e) });
   }
 
-  function obey(message: ToPlugin, { fids }: Running): void {
+  function obey(message: Exclude<ToPlugin, { t: "beat" }>, { fids }: Running): void {
     if (message.t === "spin") return void (transport.doorbell.budget.spin = message.looks);
     if (message.t === "grant") {
       return tell({ t: "granted", n: message.n, ok: lanes.get(message.lane)?.grant(message.fid) ?? false });
@@ -92,7 +93,6 @@ export async function runIsolate(
     } catch (e) {
       log(`while stopping: ${errorText(e).text}`);
     }
-    stopHeart();
     // The kernel ends the transport, and knows what to say to those whose requests are under way.
     tell({ t: "stopped" });
   }

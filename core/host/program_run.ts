@@ -13,7 +13,7 @@ import type { NoteHandler } from "../proc.ts";
 import type { Doorbell } from "../ring/doorbell.ts";
 import { ringTransport } from "../ring/transport.ts";
 import { hostClock } from "./clock.ts";
-import { startHeart } from "./heart.ts";
+import { makeHeart } from "./heart.ts";
 import { errorText, type FromPlugin } from "./hosted.ts";
 import type { IsolateData } from "./isolate.ts";
 import { confineGlobals, type Engine } from "./isolate_run.ts";
@@ -26,9 +26,9 @@ export async function runIsolate(
 ): Promise<void> {
   const post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
-  control.onmessage = () => exit();
   const ends = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
-  startHeart({ beat, memoryMb, doorbell: ends.doorbell, tell, heapFull, heap });
+  const heart = makeHeart({ words: beat, memoryMb, doorbell: ends.doorbell, tell, heapFull, heap });
+  control.onmessage = ({ data }) => data.t === "beat" ? heart() : exit();
   const running = new Running(ends, spec.options, laneFinder(receiveLane, ends.doorbell));
   const fault = (thrown: unknown) => running.fail(thrown);
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), fault(e.reason)));

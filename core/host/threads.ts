@@ -111,6 +111,20 @@ export function threadsNamed(name: string): Thread[] {
   return threads().filter((t) => t.name === cut);
 }
 
+/** The youngest thread of that name, or -1: one that was just started is found at once, however many there are. */
+export function threadNamed(name: string): number {
+  const cut = `${name.slice(0, 15)}\n`;
+  return threadIds().reverse().find((tid) => commOf(tid) === cut) ?? -1;
+}
+
+function commOf(tid: number): string {
+  try {
+    return Deno.readTextFileSync(`${TASKS}/${tid}/comm`);
+  } catch {
+    return ""; // it has ended
+  }
+}
+
 /** CPU time that a thread has taken, milliseconds with a fraction. 0 is the calling one. */
 export function threadCpuMs(tid = 0): number {
   const c = libc();
