@@ -11,7 +11,9 @@ import type { Client } from "../core/p9/client.ts";
 import { bootNode, type TestNode } from "../tests/node.ts";
 import { at, ctl, encode, number, plugin, sleep } from "./cores_help.ts";
 
-const MOVES = 200, REQUESTS = 2000, IDLE_S = 5;
+const MOVES = 200, REQUESTS = 2000, IDLE_S = 5, INLINE = 50;
+/** Numbers of instances at which one is asked. */
+const STEPS = [10, 50, 100, 250, 500];
 const INSTANCES = number("instances", 50);
 const CPUS = navigator.hardwareConcurrency;
 const LOAD = Deno.loadavg()[0];
@@ -61,26 +63,35 @@ function cpuOf(tid: string): number {
 async function densityTests(): Promise<void> {
   await using node = await bootNode();
   await using client = await node.connect();
-  const pid = await kernelPid(node), started: number[] = [];
+  const pid = await kernelPid(node);
   await ctl(client, "/sys/plugins/ctl", "load hello");
   await requests(client, "1 instance");
+  await inlineTests(client, pid);
   const before = residentMb(pid);
-  for (let i = 1; i < INSTANCES; i++) {
+  let started: number[] = [];
+  for (let i = 2; i <= INSTANCES; i++) {
     const begun = performance.now();
     await ctl(client, "/sys/plugins/ctl", `load hello as h${i}`);
     started.push((performance.now() - begun) * 1000);
+    if (!STEPS.includes(i) && i !== INSTANCES) continue;
+    put(`start, the last of ${i} instances`, started);
+    started = [];
+    await requests(client, `${i} instances`);
   }
   const each = (residentMb(pid) - before) / Math.max(1, INSTANCES - 1);
   figures["isolate, resident MiB"] = each;
   figures["isolates a GiB"] = 1024 / each;
-  const tenth = Math.max(1, started.length / 10 | 0);
-  put("start, the first tenth of instances", started.slice(0, tenth));
-  put("start, the last tenth of instances", started.slice(-tenth));
-  await requests(client, `${INSTANCES} instances`);
   await sleep(1000);
   const cpu = cpuMs(pid);
   await sleep(IDLE_S * 1000);
   figures[`idle with ${INSTANCES} instances, % of a core (target 1)`] = (cpuMs(pid) - cpu) / IDLE_S / 10;
+}
+
+/** Plugins that share the kernel's isolate. */
+async function inlineTests(client: Client, pid: number): Promise<void> {
+  const before = residentMb(pid);
+  for (let i = 0; i < INLINE; i++) await ctl(client, "/sys/plugins/ctl", `load hello as i${i} placement inline`);
+  figures["plugin in a shared isolate, resident MiB (target 1)"] = (residentMb(pid) - before) / INLINE;
 }
 
 async function requests(client: Client, what: string): Promise<void> {
