@@ -7,6 +7,7 @@
 
 export { type Ctx, definePlugin, type Plugin, type StartReason } from "./plugin.ts";
 export { checkOptions, type Manifest, parseManifest, type Permissions, type Placement } from "./manifest.ts";
+export type { CoresEntry } from "../sched/settings.ts";
 export type { Json } from "./json.ts";
 export type { Schema, TypeName } from "./schema.ts";
 export { Tree, tree, TreeEntry, type TreeFile, type TreeOptions } from "../tree.ts";

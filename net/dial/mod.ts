@@ -33,5 +33,5 @@ export { announce, Announcement, Call, dial, type DialOptions, translate, type W
 export { Conn, type ConnInfo } from "./conn.ts";
 export { connect, type EndOptions, listen, type NetAddr, NetConn, NetListener } from "./facade.ts";
 export { FdFile, type FileCalls, filesOf, type NetFile, type NetFiles, readTextOf } from "./files.ts";
-export { makeDialString, parseDialString } from "../dial_string.ts";
+export { type DialString, makeDialString, parseDialString } from "../dial_string.ts";
 export { formatIp, type Ip, isIpv4, isLinkLocal, parseIp } from "../addr.ts";
