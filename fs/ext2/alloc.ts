@@ -9,7 +9,7 @@
  */
 
 import { Err } from "../../core/err.ts";
-import { BLOCK_BITMAP, type Buf, INODE_BITMAP } from "./cache.ts";
+import { BLOCK_BITMAP, type Buf, INODE_BITMAP, PLAIN_BLOCK } from "./cache.ts";
 import { isUninit } from "./group.ts";
 import { BG_BLOCK_UNINIT, BG_INODE_UNINIT, RO_COMPAT } from "./layout.ts";
 import type { Volume } from "./volume.ts";
@@ -64,6 +64,7 @@ function takeRun(vol: Volume, g: number, bit: number, want: number): number {
   const first = bit >> 3;
   vol.tx.save(bits, first, ((bit + count - 1) >> 3) - first + 1);
   vol.cache.mark(buf, true);
+  buf.checked = PLAIN_BLOCK;
   for (let i = bit; i < bit + count; i++) bits[i >> 3] |= 1 << (i & 7);
   vol.blockEnds[g] = bit + count < end ? bit + count : 0;
   countBlocks(vol, g, -count);
@@ -121,6 +122,7 @@ export function allocInode(vol: Volume, parent: number, isDir: boolean): number 
     }
     vol.tx.save(buf.data, bit >> 3, 1);
     vol.cache.mark(buf, true);
+    buf.checked = PLAIN_BLOCK;
     buf.data[bit >> 3] |= 1 << (bit & 7);
     vol.inodeHints[g] = bit + 1;
     vol.tx.undo(() => vol.inodeHints[g] = Math.min(vol.inodeHints[g], bit));
@@ -171,6 +173,7 @@ export function settleFrees(vol: Volume): void {
     const buf = blockBitmap(vol, g);
     for (let i = 0; i < freed.length; i++) buf.data[i] &= ~freed[i];
     vol.cache.mark(buf, true);
+    buf.checked = PLAIN_BLOCK;
     vol.blockHints[g] = 0;
   }
   for (const ino of batch.freedInodes) {

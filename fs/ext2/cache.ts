@@ -36,8 +36,8 @@ export class Buf {
   early = false;
   /** Read or changed since the last sweep. */
   used = true;
-  /** Whoever parses this block has found it sound. */
-  checked = false;
+  /** The kind of block as which whoever parses it has found it sound. */
+  checked = PLAIN_BLOCK as number;
   pins = 0;
   /** One of the kinds above. */
   kind = PLAIN_BLOCK as number;
@@ -105,7 +105,7 @@ export class BlockCache {
     this.#loading.delete(no);
     if (old) {
       old.data.fill(0);
-      old.checked = false;
+      old.checked = PLAIN_BLOCK;
       old.kind = PLAIN_BLOCK;
       old.owner = null;
       old.used = true;

@@ -13,7 +13,7 @@
 
 import { Err } from "../../core/err.ts";
 import { blockBitmap, inodeBitmap } from "./alloc.ts";
-import { type Buf, Miss } from "./cache.ts";
+import { type Buf, Miss, PLAIN_BLOCK } from "./cache.ts";
 import { type Entry, findPlace, list, removeEntry } from "./dir.ts";
 import { walkExtents } from "./extent.ts";
 import { hasBlocks } from "./file.ts";
@@ -293,7 +293,8 @@ export class Check {
 
   /** Sets `count` bits of a bitmap to what `isUsed` says. */
   #setBits(buf: Buf, count: number, isUsed: (bit: number) => boolean): void {
-    this.#vol.edit(buf, 0, buf.data.length);
+    this.#vol.edit(buf, 0, buf.data.length, buf.kind);
+    buf.checked = PLAIN_BLOCK;
     for (let bit = 0; bit < count; bit++) {
       if (isUsed(bit)) buf.data[bit >> 3] |= 1 << (bit & 7);
       else buf.data[bit >> 3] &= ~(1 << (bit & 7));

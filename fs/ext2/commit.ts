@@ -27,7 +27,7 @@
 
 import { type Err, toErr } from "../../core/err.ts";
 import { settleFrees } from "./alloc.ts";
-import { BLOCK_BITMAP, Buf, INODE_BITMAP, Miss } from "./cache.ts";
+import { BLOCK_BITMAP, Buf, INODE_BITMAP, Miss, PLAIN_BLOCK } from "./cache.ts";
 import { findEmptyBlock, lookup } from "./dir.ts";
 import { descriptorBlock } from "./group.ts";
 import type { Inode } from "./inode.ts";
@@ -181,6 +181,7 @@ function apply(vol: Volume, changes: Change[]): Buf[] {
   for (const { inode, table, offset } of changes) {
     table.data.set(inode.raw, offset);
     sealInode(vol, inode.ino, table, offset);
+    table.checked = PLAIN_BLOCK;
     tables.add(table);
   }
   return [...tables];

@@ -68,6 +68,8 @@ const VOLUMES: { before: () => MemoryPort; more?: string[] }[] = [
     more: [...MOVES, "unlink", "rmdir", "rmdir"],
   },
   { before: () => made("-t ext3 -b 1024 -J size=1", 6 << 20), more: MOVES },
+  { before: () => made("-t ext4 -b 1024 -J size=4", 12 << 20), more: MOVES },
+  { before: () => made("-t ext4 -b 1024 -O ^has_journal", 12 << 20), more: MOVES },
 ];
 
 VOLUMES.forEach(({ before: makeVolume, more = [] }, i) => {

@@ -77,10 +77,10 @@ function dirBlock(vol: Volume, dir: Inode, lblk: number): Buf | null {
   mapRun(vol, dir, lblk, 1);
   if (vol.runBlock === 0) return null;
   const buf = vol.cache.get(vol.runBlock);
-  if (!buf.checked) {
+  if (buf.checked !== DIR_BLOCK) {
     checkEntries(vol, dir, buf.view, { from: 0, end: vol.blockSize });
     if (vol.sb.hasChecksums && !isHashNode(vol, dir, lblk, buf)) checkTail(vol, dir, buf);
-    buf.checked = true;
+    buf.checked = DIR_BLOCK;
   }
   return buf;
 }
@@ -267,8 +267,7 @@ function entriesEnd(vol: Volume, buf: Buf): number {
 
 /** Notes that a block of a directory is about to change. */
 function editDir(vol: Volume, dir: Inode, buf: Buf, offset: number, length: number): void {
-  vol.edit(buf, offset, length);
-  buf.kind = DIR_BLOCK;
+  vol.edit(buf, offset, length, DIR_BLOCK);
   buf.owner = dir;
 }
 
@@ -328,7 +327,7 @@ function emptyLeaf(vol: Volume, dir: Inode, buf: Buf): void {
   setRecLen(buf.view, 0, entriesEnd(vol, buf));
   buf.kind = DIR_BLOCK;
   buf.owner = dir;
-  buf.checked = true;
+  buf.checked = DIR_BLOCK;
 }
 
 function setTail(vol: Volume, { view, data }: Buf): void {

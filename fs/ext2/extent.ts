@@ -7,7 +7,7 @@
  * lie inside of the volume: so a damaged tree ends in EIO, never in a loop.
  */
 
-import type { Buf } from "./cache.ts";
+import { type Buf, EXTENT_BLOCK } from "./cache.ts";
 import { crc32c } from "./crc.ts";
 import type { Inode } from "./inode.ts";
 import { IN } from "./layout.ts";
@@ -102,12 +102,12 @@ function mapLeaf(vol: Volume, inode: Inode, view: DataView, leaf: { at: number; 
 export function childNode(vol: Volume, inode: Inode, block: number): Buf {
   if (!vol.groups.isDataRun(block, 1)) throw vol.damage(`inode ${inode.ino}: extent node at block ${block}`);
   const buf = vol.cache.get(block);
-  if (vol.sb.hasChecksums && !buf.checked) {
+  if (vol.sb.hasChecksums && buf.checked !== EXTENT_BLOCK) {
     const tail = sizeOf(buf.view.getUint16(4, true));
     const right = tail + 4 <= vol.blockSize &&
       crc32c(vol.inodeSeed(inode), buf.data, 0, tail) === buf.view.getUint32(tail, true);
     if (!right) throw vol.damage(`inode ${inode.ino}: bad checksum of extent node ${block}`);
-    buf.checked = true;
+    buf.checked = EXTENT_BLOCK;
   }
   return buf;
 }

@@ -70,6 +70,7 @@ export function allocExtent(vol: Volume, inode: Inode, at: { lblk: number; max: 
     return there.unwritten;
   }
   const want = Math.min(at.max, boundOf(path) - lblk, MAX_INIT_LENGTH);
+  if (want <= 0) throw vol.damage(`inode ${inode.ino}: extents are out of order`);
   const goal = there && inode.lastBlock === 0
     ? there.start + there.count + (lblk - there.lblk - there.count)
     : at.goal();
@@ -97,7 +98,7 @@ function pathTo(vol: Volume, inode: Inode, lblk: number): Level[] {
   for (let bytes = ROOT_BYTES;; bytes = vol.blockSize) {
     const { view, base } = level, entries = word(level, ENTRIES), depth = word(level, DEPTH);
     const isBad = view.getUint16(base, true) !== EXTENT_MAGIC || depth >= below || entries > word(level, MOST) ||
-      sizeOf(word(level, MOST)) > bytes || (depth > 0 && entries === 0);
+      sizeOf(word(level, MOST)) > bytes || (depth > 0 && entries === 0) || word(level, MOST) === 0;
     if (isBad) throw vol.damage(`inode ${inode.ino}: bad extent node`);
     below = depth;
     level.index = lastNotAfter(view, base, entries, lblk);
@@ -142,8 +143,7 @@ function boundOf(path: Level[]): number {
 /** Notes that a node is about to change. */
 function edit(vol: Volume, inode: Inode, { buf }: Level): void {
   if (!buf) return;
-  vol.edit(buf, 0, vol.blockSize);
-  buf.kind = EXTENT_BLOCK;
+  vol.edit(buf, 0, vol.blockSize, EXTENT_BLOCK);
   buf.owner = inode;
 }
 
@@ -257,7 +257,7 @@ function newNode(vol: Volume, inode: Inode, part: { node: Level; from: number; c
   buf.data.set(bytes.subarray(sizeOf(from), sizeOf(from + count)), HEADER_BYTES);
   buf.kind = EXTENT_BLOCK;
   buf.owner = inode;
-  buf.checked = true;
+  buf.checked = EXTENT_BLOCK;
   addBlocks(vol, inode, 1);
   return block;
 }

@@ -8,6 +8,7 @@
  */
 
 import { Err } from "../../core/err.ts";
+import { PLAIN_BLOCK } from "./cache.ts";
 import { allocRun, mapRun, maxBlocks, shrinkStep } from "./blockmap.ts";
 import { inlineData } from "./inline.ts";
 import { CTIME, type Inode, MTIME, type Time } from "./inode.ts";
@@ -161,6 +162,8 @@ function putRun(vol: Volume, run: { block: number; isNew: boolean }, src: Uint8A
     const buf = blank ? cache.blank(block) : cache.get(block);
     if (!blank) vol.tx.save(buf.data, within, count);
     cache.mark(buf, true);
+    buf.checked = PLAIN_BLOCK;
+    buf.kind = PLAIN_BLOCK;
     buf.data.set(count === src.length ? src : src.subarray(start, start + count), within);
     start += count;
     within = 0;
@@ -223,6 +226,7 @@ function zeroTail(vol: Volume, inode: Inode, size: number, within: number): void
   const buf = vol.cache.get(vol.runBlock), count = Math.min(vol.blockSize - within, inode.size - size);
   vol.tx.save(buf.data, within, count);
   vol.cache.mark(buf, true);
+  buf.checked = PLAIN_BLOCK;
   buf.data.fill(0, within, within + count);
 }
 

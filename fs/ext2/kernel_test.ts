@@ -7,6 +7,7 @@ import { decodeUtf8 } from "../../core/p9/utf8.ts";
 import {
   assertClean,
   LogPort,
+  made,
   newVolume,
   Random,
   run,
@@ -87,16 +88,30 @@ for (const options of OPTIONS) {
 }
 
 for (const type of ["ext3", "ext4"]) {
-  interop(`what the kernel wrote to ${type} reads the same here`, { needs }, async () => {
-    await withImageAsync(32 << 20, async (path) => {
-      assert.equal(run("mke2fs", "-q", "-F", "-t", type, path).code, 0);
-      const dump = mounted(path, `${FILL}; sync; ${DUMP}`, type);
-      const fs = await Ext2.open(MemoryPort.from(Deno.readFileSync(path)), { now: testClock() });
-      assertDumps(await dumpOf(fs), dump);
-      assert.match(fs.whyReadOnly ?? "", /has_journal/);
-      await assert.rejects(async () => await fs.unlink(fs.root, "big"), { code: "EROFS" });
-    });
-  });
+  interop(
+    `what the kernel wrote to ${type} reads the same here, and is changed so that it reads it`,
+    { needs },
+    async () => {
+      await withImageAsync(32 << 20, async (path) => {
+        assert.equal(run("mke2fs", "-q", "-F", "-t", type, path).code, 0);
+        const dump = mounted(path, `${FILL}; sync; ${DUMP}`, type);
+        const port = MemoryPort.from(Deno.readFileSync(path)), fs = await Ext2.open(port, { now: testClock() });
+        assertDumps(await dumpOf(fs), dump);
+        assert.equal(fs.whyReadOnly, null);
+        await fs.unlink(fs.root, "big");
+        const dir = await fs.lookup(fs.root, "many");
+        for (let i = 0; i < 60; i++) await fs.make(dir, `ours${i}`, { mode: S_IFREG | 0o644, uid: 0, gid: 0 });
+        const holes = await fs.lookup(fs.root, "holes");
+        for (let i = 0; i < 40; i++) await fs.write(holes, new Uint8Array(2000).fill(i), i * 700_000);
+        await special(fs, "ours");
+        const ours = await dumpOf(fs);
+        await fs.close();
+        assertClean(port.bytes(), "after our changes");
+        Deno.writeFileSync(path, port.bytes());
+        assertDumps(ours, mounted(path, DUMP, type));
+      });
+    },
+  );
 }
 
 for (
@@ -111,10 +126,15 @@ for (
       const incompat = new DataView(bytes.buffer).getUint32(1024 + 96, true);
       assert.ok(incompat & 4, "the copy was taken with the journal in use");
       for (const port of [MemoryPort.from(bytes), new SlowPort(MemoryPort.from(bytes))]) {
-        const fs = await Ext2.open(port, { now: testClock() });
+        const fs = await Ext2.open(port, { now: testClock(), readOnly: true });
         assertDumps(await dumpOf(fs), dump);
-        assert.match(fs.whyReadOnly ?? "", /needs_recovery/);
       }
+      const memory = MemoryPort.from(bytes), fs = await Ext2.open(new SlowPort(memory), { now: testClock() });
+      assert.equal(fs.whyReadOnly, null);
+      assertDumps(await dumpOf(fs), dump);
+      await fs.make(fs.root, "ours", { mode: S_IFREG | 0o644, uid: 0, gid: 0 });
+      await fs.close();
+      assertClean(memory.bytes(), "recovered here");
     });
   });
 }
@@ -145,24 +165,29 @@ interop("a hash tree of the kernel's loses its flag when we add to it, safely at
   });
 });
 
-for (const [blockSize, inodeSize] of [[1024, 128], [4096, 256]]) {
+const FILLED: [string, string, () => MemoryPort][] = [
+  ["1024, 128", "ext2", () => newVolume({ size: 16 << 20, blockSize: 1024, inodeSize: 128 })],
+  ["4096, 256", "ext2", () => newVolume({ size: 16 << 20, blockSize: 4096, inodeSize: 256 })],
+  ["ext3", "ext3", () => made("-t ext3 -b 1024 -J size=4", 24 << 20)],
+  ["ext4", "ext4", () => made("-t ext4 -b 1024 -J size=4", 24 << 20)],
+  ["ext4 without a journal", "ext4", () => made("-t ext4 -b 4096 -O ^has_journal", 24 << 20)],
+];
+for (const [name, type, makePort] of FILLED) {
   interop(
-    `what we wrote the kernel reads the same, and goes on from: ${blockSize}, ${inodeSize}`,
+    `what we wrote the kernel reads the same, and goes on from: ${name}`,
     { needs },
     async () => {
-      const port = newVolume({ size: 16 << 20, blockSize, inodeSize });
-      const fs = await Ext2.open(port, { now: testClock() }), load = new Workload(fs, new Random(blockSize));
+      const port = makePort();
+      const fs = await Ext2.open(port, { now: testClock() }), load = new Workload(fs, new Random(name.length));
       for (let i = 0; i < 300; i++) await load.step();
       await special(fs);
       const ours = await dumpOf(fs);
       await fs.close();
       await withImageAsync(0, async (path) => {
         Deno.writeFileSync(path, port.bytes());
-        assertDumps(ours, mounted(path, DUMP));
-        const theirs = mounted(
-          path,
-          `rm -rf holes lost; mkdir -p x/y; cp -a blk x/y; mv acl x/; echo more >> small; ${DUMP}`,
-        );
+        assertDumps(ours, mounted(path, DUMP, type));
+        const script = `rm -rf holes lost; mkdir -p x/y; cp -a blk x/y; mv acl x/; echo more >> small; sync; ${DUMP}`;
+        const theirs = mounted(path, script, type);
         const bytes = Deno.readFileSync(path);
         assertClean(bytes, "after the kernel");
         assertDumps(await dumpOf(await Ext2.open(MemoryPort.from(bytes), { now: testClock() })), theirs);
@@ -172,24 +197,24 @@ for (const [blockSize, inodeSize] of [[1024, 128], [4096, 256]]) {
 }
 
 /** What the random workload does not make. */
-async function special(fs: Ext2): Promise<void> {
+async function special(fs: Ext2, prefix = ""): Promise<void> {
   const owner = { uid: 4_000_000_000, gid: 3_000_000_000 };
-  await fs.make(fs.root, "blk", { mode: S_IFBLK | 0o660, ...owner, major: 259, minor: 70_000 });
-  await fs.make(fs.root, "chr", { mode: S_IFCHR | 0o666, ...owner, major: 1, minor: 3 });
-  await fs.make(fs.root, "fifo", { mode: S_IFIFO | 0o600, ...owner });
-  await fs.make(fs.root, "sock", { mode: S_IFSOCK | 0o600, ...owner });
-  const small = await fs.make(fs.root, "small", { mode: S_IFREG | 0o600, ...owner });
+  await fs.make(fs.root, prefix + "blk", { mode: S_IFBLK | 0o660, ...owner, major: 259, minor: 70_000 });
+  await fs.make(fs.root, prefix + "chr", { mode: S_IFCHR | 0o666, ...owner, major: 1, minor: 3 });
+  await fs.make(fs.root, prefix + "fifo", { mode: S_IFIFO | 0o600, ...owner });
+  await fs.make(fs.root, prefix + "sock", { mode: S_IFSOCK | 0o600, ...owner });
+  const small = await fs.make(fs.root, prefix + "small", { mode: S_IFREG | 0o600, ...owner });
   await fs.write(small, new TextEncoder().encode("text"), 0);
   await fs.setattr(small, { mtime: { sec: 1_000_000_000, nsec: 987_654_321 } });
   await fs.setxattr(small, "trusted.x", new Uint8Array(300).fill(7));
   await fs.setxattr(small, "user.y", new Uint8Array(0));
-  const holes = await fs.make(fs.root, "holes", { mode: S_IFREG | 0o600, ...owner });
+  const holes = await fs.make(fs.root, prefix + "holes", { mode: S_IFREG | 0o600, ...owner });
   await fs.write(holes, new Uint8Array(5000).fill(9), 100_000_000);
-  const acl = await fs.make(fs.root, "acl", { mode: S_IFREG | 0o664, ...owner });
+  const acl = await fs.make(fs.root, prefix + "acl", { mode: S_IFREG | 0o664, ...owner });
   const text = "0200000001000600ffffffff02000600e803000004000400ffffffff10000600ffffffff20000400ffffffff";
   await fs.setxattr(acl, "system.posix_acl_access", Uint8Array.from(text.match(/../g)!, (b) => parseInt(b, 16)));
   const raw = decodeUtf8(Uint8Array.of(0x6e, 0xff, 0xfe), 0, 3);
-  await fs.make(fs.root, raw, { mode: S_IFREG | 0o600, ...owner });
+  await fs.make(fs.root, prefix + raw, { mode: S_IFREG | 0o600, ...owner });
 }
 
 async function withImageAsync(size: number, use: (path: string) => Promise<void>): Promise<void> {

@@ -11,7 +11,7 @@
 import { Err, toErr } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 import type { BlockPort } from "../block_port.ts";
-import { BlockCache, type Buf, Miss } from "./cache.ts";
+import { BlockCache, type Buf, Miss, PLAIN_BLOCK } from "./cache.ts";
 import { crc32c, crc32cWord } from "./crc.ts";
 import type { Groups } from "./group.ts";
 import { Inode } from "./inode.ts";
@@ -233,10 +233,15 @@ export class Volume {
     this.tx.save(inode.raw, 0, inode.raw.length);
   }
 
-  /** Notes that bytes of a block are about to change. */
-  edit(buf: Buf, offset: number, length: number): void {
+  /**
+   * Notes that bytes of a block are about to change. On a damaged volume it may be somebody else's, too: whoever has found
+   * it sound looks again, but for who changes it knowingly (`kind`).
+   */
+  edit(buf: Buf, offset: number, length: number, kind: number = PLAIN_BLOCK): void {
     this.tx.save(buf.data, offset, length);
     this.cache.mark(buf, false);
+    if (kind !== buf.checked) buf.checked = PLAIN_BLOCK;
+    buf.kind = kind;
   }
 
   /** A new block that nothing on the disk points to, all zeros. */

@@ -82,11 +82,11 @@ function blockAttrs(vol: Volume, inode: Inode): Attr[] {
   if (buf.view.getUint32(0, true) !== MAGIC || buf.view.getUint32(8, true) !== 1) {
     throw vol.damage(`inode ${inode.ino}: block ${block} holds no attributes`);
   }
-  if (vol.sb.hasChecksums && !buf.checked) {
+  if (vol.sb.hasChecksums && buf.checked !== ATTR_BLOCK) {
     if (attrBlockSum(vol.sb, buf) !== buf.view.getUint32(16, true)) {
       throw vol.damage(`inode ${inode.ino}: bad checksum of attribute block ${block}`);
     }
-    buf.checked = true;
+    buf.checked = ATTR_BLOCK;
   }
   return parse(vol, inode, buf.data, { from: BLOCK_HEADER, base: 0, end: vol.blockSize });
 }
@@ -172,7 +172,7 @@ function storeBlock(vol: Volume, inode: Inode, attrs: Attr[]): void {
     attrs.sort((a, b) => a.index - b.index || a.name.length - b.name.length || (a.name < b.name ? -1 : 1));
     const buf = vol.fresh(block), { data, view } = buf;
     buf.kind = ATTR_BLOCK;
-    buf.checked = true;
+    buf.checked = ATTR_BLOCK;
     view.setUint32(0, MAGIC, true);
     view.setUint32(4, 1, true);
     view.setUint32(8, 1, true);
@@ -192,8 +192,8 @@ export function dropAttrBlock(vol: Volume, inode: Inode, block: number): void {
     throw vol.damage(`inode ${inode.ino}: block ${block} holds no attributes`);
   }
   if (refs > 1) {
-    vol.edit(buf, 4, 4);
-    buf.kind = ATTR_BLOCK;
+    vol.edit(buf, 4, 4, ATTR_BLOCK);
+    buf.checked = ATTR_BLOCK;
     buf.view.setUint32(4, refs - 1, true);
   } else freeBlocks(vol, block, 1);
   addBlocks(vol, inode, -1);
