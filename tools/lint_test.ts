@@ -26,6 +26,8 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["cmd/boot.ts", "core/host/warden.ts"],
     ["examples/todo/mod.ts", "examples/todo/store.ts"],
     ["examples/todo/mod.ts", "core/plugin/author.ts"],
+    ["programs/hget.ts", "programs/lib/http.ts"],
+    ["programs/hget.ts", "net/dial/mod.ts"],
   ];
   const mayNot: [string, string, RegExp][] = [
     ["core/ns.ts", "core/host/time.ts", /as an argument/],
@@ -43,6 +45,8 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["cmd/boot.ts", "tests/skip.ts", /nothing imports tests/],
     ["core/ns.ts", "cmd/boot.ts", /nothing imports cmd/],
     ["mod.ts", "cmd/sh.ts", /nothing imports cmd/],
+    ["programs/hget.ts", "net/addr.ts", /a program imports "ring9\/proc"/],
+    ["cmd/sh.ts", "programs/cat.ts", /nothing imports programs/],
     ["examples/todo/mod.ts", "core/tree.ts", /import "ring9\/plugin"/],
     ["examples/todo/mod.ts", "examples/chat/mod.ts", /no plugin imports another/],
   ];
@@ -99,6 +103,8 @@ Deno.test("the host, time and chance are named in core/host, devices and tests a
       assert.deepEqual(broken(path, source), [], `${path}: ${source}`);
     }
   }
+  assert.deepEqual(broken("programs/x.ts", "setTimeout(() => {}, performance.now() + Date.now());"), []);
+  assert.deepEqual(broken("programs/x.ts", "Deno.pid;"), ["host"]);
   for (
     const harmless of [
       "new Date(0);",
