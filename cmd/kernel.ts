@@ -61,6 +61,7 @@ async function boot(): Promise<Node> {
   onSignals(booted);
   for (const line of diskLines(await disksOf(booted))) say(line);
   say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
+  for (const [name, text] of booted.kernel.reports) if (name.startsWith("notice.")) say(text().trimEnd());
   if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }
   if (args.console) runShell(booted);
   return booted;

@@ -24,6 +24,8 @@ export interface EtherOptions {
   txqueuelen: number;
   hostAddress?: string;
   impair: string;
+  /** Without the device there is no interface, and that is no error. */
+  optional: boolean;
 }
 
 /** Where devices come from: the clock, and what switches of one name belong to. */

@@ -20,6 +20,7 @@ import {
   Err,
   type Handle,
   raw,
+  toErr,
   tree,
   type User,
 } from "../../core/plugin/author.ts";
@@ -44,20 +45,39 @@ export default definePlugin({
   async start(ctx: Ctx) {
     const options = ctx.options as unknown as EtherOptions, keeper = {};
     const queues = (ctx.kernel as Kernel | undefined)?.queues ?? new QueueTable(ctx.clock, (text) => ctx.log(text));
-    const { impair, ...made } = options;
+    const { impair, optional, ...made } = options;
     const around = { clock: ctx.clock, scope: queues, name: ctx.name, log: (text: string) => ctx.log(text) };
-    const nics = await holdNics(queues, {
-      name: ctx.name,
-      what: JSON.stringify(made),
-      keeper,
-      clock: ctx.clock,
-      open: () => openDevice(options, around),
-    });
+    let nics: Nic[];
+    try {
+      nics = await holdNics(queues, {
+        name: ctx.name,
+        what: JSON.stringify(made),
+        keeper,
+        clock: ctx.clock,
+        open: () => openDevice(options, around),
+      });
+    } catch (thrown) {
+      if (!optional) throw thrown;
+      ctx.log(`${ctx.name}: ${toErr(thrown).message}: there is no interface`);
+      return tree({}, ctx);
+    }
     ctx.defer(() => dropNics(queues, ctx.name, keeper));
     setImpairment(nics, impair);
+    const notice = noticeOf(ctx.name, options);
+    if (notice !== "") (ctx.kernel as Kernel | undefined)?.reports.set(`notice.${ctx.name}`, () => notice);
     return tree({ [ctx.name]: etherDir(ctx, nics) }, ctx); // as #l of Plan 9: made to be bound after others at /net
   },
 });
+
+/** What whoever boots is to do on the host's side of a TAP. */
+function noticeOf(name: string, { device, hostAddress }: EtherOptions): string {
+  const [kind, tap] = device.trim().split(/\s+/);
+  if (kind !== "tap") return "";
+  const other = hostAddress === undefined
+    ? `give the host an address there: ip addr add ADDRESS/24 dev ${tap} && ip link set ${tap} up`
+    : `the host has ${hostAddress} there (ip addr show dev ${tap})`;
+  return `${name} is the TAP ${tap}; ${other}\n`;
+}
 
 /** What the directory and its parts share. */
 interface Ether {

@@ -10,6 +10,7 @@
 import { type Ctx, definePlugin, Err, type User } from "../../core/plugin/author.ts";
 import type { Kernel } from "../../core/kernel.ts";
 import { isPrivileged } from "../../core/users.ts";
+import { formatPrefix, parsePrefix } from "../../net/addr.ts";
 import { IpDev, type IpTree, MAX_STACKS } from "./dev.ts";
 import { type InterfaceOptions, interfacesOf, type IpOptions, ndbOfOptions } from "./options.ts";
 import { ServedStack } from "./served.ts";
@@ -39,7 +40,9 @@ function isHosted(
   const what = missing.length > 0
     ? `there is no ${missing.map(({ device }) => device).join(", ")}`
     : "no device is named";
-  ctx.log(`${ctx.name}: ${what}: TCP and UDP go by the host's own sockets`);
+  const notice = `${what}: TCP and UDP go by the host's own sockets (a stack of our own needs root for its TAP)`;
+  ctx.log(`${ctx.name}: ${notice}`);
+  kernel?.reports.set(`notice.${ctx.name}`, () => `${notice}\n`);
   return true;
 }
 
@@ -78,6 +81,7 @@ function ownStacks(
   const first = make(0);
   first.forwarding = options.forward;
   for (const each of interfaces) first.configure(each);
+  kernel?.reports.set(`notice.${ctx.name}`, () => noticeOf(interfaces));
   return (number, user) => {
     const there = served.get(number);
     if (there !== undefined) return there;
@@ -86,4 +90,20 @@ function ownStacks(
     }
     return make(number);
   };
+}
+
+/** How this node is reached, and what lets it out: for whoever boots it. */
+function noticeOf(interfaces: InterfaceOptions[]): string {
+  return interfaces.map(({ device, address = "", gateway, dhcp }) => {
+    const [first] = address.split(/\s+/), network = parsePrefix(first);
+    if (first === "" || network === undefined) {
+      return dhcp ? `${device} asks for an address by DHCP (see /net/ipifc/1/status)\n` : `${device} has no address\n`;
+    }
+    const out = gateway === undefined || first.includes(":")
+      ? ""
+      : `to let it out: sysctl -w net.ipv4.ip_forward=1; iptables -t nat -A POSTROUTING -s ${
+        formatPrefix(network)
+      } -j MASQUERADE\n`;
+    return `${device} has ${address}; from the host: ping ${first.split("/")[0]}\n${out}`;
+  }).join("");
 }
