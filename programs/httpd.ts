@@ -49,9 +49,9 @@ class Server {
   async #serve({ conn, remoteAddr }: NetConn): Promise<void> {
     const idle = new IdleTimer(conn);
     try {
-      const reader = new ByteReader({ read: (into) => idle.during(conn.read(into)) });
+      const reader = new ByteReader(conn);
       for (let goesOn = true; goesOn;) {
-        const request = await this.#request(reader);
+        const request = await idle.during(this.#request(reader)); // all of it: a byte now and then is not enough
         if (request === null) break;
         const done = await this.#answer(request, (bytes) => idle.during(conn.writeAll(bytes)));
         goesOn = done.keeps;
@@ -127,7 +127,7 @@ function chunkOf(part: Uint8Array): Uint8Array {
   return chunk;
 }
 
-/** Ends a connection on which nothing moves. */
+/** Ends a connection on which something takes too long. */
 class IdleTimer {
   #timer: ReturnType<typeof setTimeout> | undefined;
 

@@ -42,6 +42,22 @@ Deno.test("programs of one node serve and call each other over its loopback", as
     assert.match(await node.sh("ipconfig"), /^loopback ipifc\/0 .*\n\t127\.0\.0\.1\/8\n\t::1\/128\n/);
   });
 
+  await t.step("an interrupt ends ping with its figures", async () => {
+    const order = {
+      op: "run",
+      path: "/bin/ping.ts",
+      args: ["-i", "20", "::1"],
+      until: "seq 2",
+      then: "note interrupt",
+    } as const;
+    const { output, status } = await node.give({ ...order, args: [...order.args] }) as {
+      output: string;
+      status: string;
+    };
+    assert.match(output, /^\d+ sent, \d+ received, \d+ % lost\nround trip /m);
+    assert.equal(status, "");
+  });
+
   await t.step("a misuse is told with the usage, a failure with its reason", async () => {
     assert.equal(
       await node.sh("ping"),
