@@ -1,8 +1,11 @@
 /**
- * Our ext2 in process, over a file of the host and over memory, beside the kernel's ext2 on a loop mount, called from the
- * same runtime. Operations a second, and MiB a second; the ratios of one run are what counts.
+ * Our ext2 in process, over a file of the host and over memory, beside the kernel's ext2 on a loop mount, fuse2fs, and
+ * libext2fs in WASM (the npm package ext2fs), called from the same runtime. Operations a second, and MiB a second; the
+ * ratios of one run are what counts.
  *
- * Run: deno task bench ext2 [--json] [--files=50000] [--mib=256]. The kernel's column needs root, unshare and mke2fs.
+ * Run: deno task bench ext2 [--json] [--files=50000] [--mib=256] [--npm=DIR]. The kernel's column and that of fuse2fs need
+ * root, unshare and mke2fs; DIR is a folder with the package in its node_modules. A column that can not be had is left out,
+ * and says why.
  */
 
 import * as fs from "node:fs";
@@ -19,21 +22,26 @@ const { values } = parseArgs({
     files: { type: "string", default: "50000" },
     mib: { type: "string", default: "256" },
     kernel: { type: "string" },
+    npm: { type: "string" },
   },
 });
 const FILES = Number(values.files), MIB = Number(values.mib), DISK_BYTES = (MIB + 300) << 20;
 const KIB = new Uint8Array(1024).fill(7), PIECE = new Uint8Array(1 << 20).fill(3), BLOCK = new Uint8Array(4096);
 
+/** At once where it can be, so that who answers at once does not pay for who does not. */
+type Maybe = void | Promise<unknown>;
+
 /** What is measured, by whatever serves it. `small` has 10,000 files at the most. */
 interface Subject {
-  mkdir(name: string): void;
-  create(dir: string, name: string, data: Uint8Array | null): void;
-  list(dir: string): number;
-  look(dir: string, name: string): void;
-  unlink(dir: string, name: string): void;
-  write(name: string, data: Uint8Array, offset: number): void;
-  read(name: string, data: Uint8Array, offset: number): void;
-  sync(): void;
+  mkdir(name: string): Maybe;
+  create(dir: string, name: string, data: Uint8Array | null): Maybe;
+  /** Reads a directory, and the attributes of all in it. */
+  list(dir: string): Maybe;
+  look(dir: string, name: string): Maybe;
+  unlink(dir: string, name: string): Maybe;
+  write(name: string, data: Uint8Array, offset: number): Maybe;
+  read(name: string, data: Uint8Array, offset: number): Maybe;
+  sync(): Maybe;
 }
 
 /** A file of the host as a port: the page cache is beneath. */
@@ -72,13 +80,11 @@ class Ours implements Subject {
     const ino = this.#fs.make(this.#inos.get(dir)!, name, { mode: S_IFREG | 0o644, uid: 0, gid: 0 }) as number;
     if (data) this.#fs.write(ino, data, 0);
   }
-  list(dir: string): number {
-    let count = 0;
+  list(dir: string): void {
     for (let cookie = 0;;) {
       const entries = this.#fs.readdir(this.#inos.get(dir)!, cookie, 500) as { ino: number; next: number }[];
-      if (entries.length === 0) return count;
+      if (entries.length === 0) return;
       for (const { ino } of entries) this.#fs.stat(ino);
-      count += entries.length;
       cookie = entries.at(-1)!.next;
     }
   }
@@ -120,10 +126,9 @@ class Kernel implements Subject {
     if (data) fs.writeSync(fd, data);
     fs.closeSync(fd);
   }
-  list(dir: string): number {
+  list(dir: string): void {
     const names = fs.readdirSync(`${this.#root}/${dir}`);
     for (const name of names) fs.lstatSync(`${this.#root}/${dir}/${name}`);
-    return names.length;
   }
   look(dir: string, name: string): void {
     fs.lstatSync(`${this.#root}/${dir}/${name}`);
@@ -148,65 +153,161 @@ class Kernel implements Subject {
   }
 }
 
-/** Operations (or MiB) a second of `work`, which does `count` of them. */
-function rate(count: number, work: () => void): number {
-  const start = performance.now();
-  work();
-  return count / ((performance.now() - start) / 1000);
+/** libext2fs in WASM: what of node's promises of files it offers. */
+interface NpmFs {
+  mkdir(path: string): Promise<void>;
+  readdir(path: string): Promise<string[]>;
+  lstat(path: string): Promise<unknown>;
+  unlink(path: string): Promise<void>;
+  open(path: string, flags: string): Promise<NpmHandle>;
+}
+interface NpmHandle {
+  read(data: Uint8Array, at: number, length: number, position: number): Promise<unknown>;
+  write(data: Uint8Array, at: number, length: number, position: number): Promise<unknown>;
+  close(): Promise<void>;
 }
 
-function measure(subject: Subject): Record<string, number> {
-  const small = Math.min(10_000, FILES), results: Record<string, number> = {};
-  const each = (count: number, work: (i: number) => void) => () => {
-    for (let i = 0; i < count; i++) work(i);
-  };
-  for (const dir of ["small", "empty"]) subject.mkdir(dir);
-  for (let d = 0; d < 100; d++) subject.mkdir(`d${d}`);
-  results["create, 1 KiB, one directory"] = rate(small, each(small, (i) => subject.create("small", `file${i}`, KIB)));
-  results["create, 1 KiB, 100 directories"] = rate(
-    small,
-    each(small, (i) => subject.create(`d${i % 100}`, `f${i}`, KIB)),
-  );
-  results["stat by path, 100 directories"] = rate(small, each(small, (i) => subject.look(`d${i % 100}`, `f${i}`)));
-  results["create, empty, one directory"] = rate(FILES, each(FILES, (i) => subject.create("empty", `file${i}`, null)));
-  results["readdir and stat"] = rate(FILES, () => subject.list("empty"));
-  results["unlink"] = rate(FILES, each(FILES, (i) => subject.unlink("empty", `file${i}`)));
-  results["sequential write, MiB"] = rate(MIB, each(MIB, (i) => subject.write("big", PIECE, i << 20)));
-  results["sync, a second"] = rate(1, () => subject.sync());
-  results["sequential read, MiB"] = rate(MIB, each(MIB, (i) => subject.read("big", PIECE, i << 20)));
-  let seed = 1;
-  results["random read, 4 KiB"] = rate(
-    100_000,
-    each(100_000, () => {
-      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-      subject.read("big", BLOCK, (seed % (MIB * 256)) * 4096);
-    }),
-  );
+class Npm implements Subject {
+  readonly #fs: NpmFs;
+  readonly #open = new Map<string, NpmHandle>();
+  constructor(fs: NpmFs) {
+    this.#fs = fs;
+  }
+  mkdir(name: string): Promise<void> {
+    return this.#fs.mkdir(`/${name}`);
+  }
+  async create(dir: string, name: string, data: Uint8Array | null): Promise<void> {
+    const file = await this.#fs.open(`/${dir}/${name}`, "w");
+    if (data) await file.write(data, 0, data.length, 0);
+    await file.close();
+  }
+  async list(dir: string): Promise<void> {
+    for (const name of await this.#fs.readdir(`/${dir}`)) await this.#fs.lstat(`/${dir}/${name}`);
+  }
+  look(dir: string, name: string): Promise<unknown> {
+    return this.#fs.lstat(`/${dir}/${name}`);
+  }
+  unlink(dir: string, name: string): Promise<void> {
+    return this.#fs.unlink(`/${dir}/${name}`);
+  }
+  async write(name: string, data: Uint8Array, offset: number): Promise<void> {
+    await (await this.#handle(name)).write(data, 0, data.length, offset);
+  }
+  async read(name: string, data: Uint8Array, offset: number): Promise<void> {
+    await (await this.#handle(name)).read(data, 0, data.length, offset);
+  }
+  sync(): void {}
+  async close(): Promise<void> {
+    for (const handle of this.#open.values()) await handle.close();
+  }
+  async #handle(name: string): Promise<NpmHandle> {
+    const handle = this.#open.get(name) ?? await this.#fs.open(`/${name}`, "w+");
+    this.#open.set(name, handle);
+    return handle;
+  }
+}
+
+/** A file as that package wants its disks. */
+class NpmDisk {
+  readonly #fd: number;
+  readonly #size: number;
+  constructor(path: string, size: number) {
+    this.#fd = fs.openSync(path, "r+");
+    this.#size = size;
+  }
+  getCapacity(): Promise<number> {
+    return Promise.resolve(this.#size);
+  }
+  read(buffer: Uint8Array, at: number, length: number, position: number): Promise<unknown> {
+    return Promise.resolve({ bytesRead: fs.readSync(this.#fd, buffer, at, length, position), buffer });
+  }
+  write(buffer: Uint8Array, at: number, length: number, position: number): Promise<unknown> {
+    return Promise.resolve({ bytesWritten: fs.writeSync(this.#fd, buffer, at, length, position), buffer });
+  }
+  flush(): Promise<void> {
+    return Promise.resolve();
+  }
+  discard(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+async function npmResults(path: string, folder: string): Promise<Record<string, number> | null> {
+  const made = new Deno.Command("mke2fs", { args: MKE2FS(path) }).outputSync();
+  if (!made.success) return null;
+  const { default: ext2fs } = await import(`file://${folder}/node_modules/ext2fs/index.js`);
+  let results: Record<string, number> | null = null;
+  await ext2fs.withMountedDisk(new NpmDisk(path, DISK_BYTES), 0, async ({ promises }: { promises: NpmFs }) => {
+    const subject = new Npm(promises);
+    results = await measure(subject);
+    await subject.close();
+  });
   return results;
 }
 
-/** Runs this program again in a mount name space of its own, where the kernel's ext2 is mounted. */
-function kernelResults(path: string): Record<string, number> | null {
+/** Operations (or MiB) a second of `work`, which does `count` of them. */
+async function rate(count: number, work: () => Maybe): Promise<number> {
+  const start = performance.now();
+  await work();
+  return count / ((performance.now() - start) / 1000);
+}
+
+async function measure(subject: Subject): Promise<Record<string, number>> {
+  const small = Math.min(10_000, FILES), results: Record<string, number> = {};
+  const each = (count: number, work: (i: number) => Maybe) => async () => {
+    for (let i = 0; i < count; i++) {
+      const pending = work(i);
+      if (pending) await pending;
+    }
+  };
+  const row = async (name: string, count: number, work: () => Maybe) => {
+    results[name] = await rate(count, work);
+  };
+  const dirs = Array.from({ length: 100 }, (_, d) => `d${d}`);
+  for (const dir of ["small", "empty", ...dirs]) await subject.mkdir(dir);
+  await row("create, 1 KiB, one directory", small, each(small, (i) => subject.create("small", `file${i}`, KIB)));
+  await row("create, 1 KiB, 100 directories", small, each(small, (i) => subject.create(`d${i % 100}`, `f${i}`, KIB)));
+  await row("stat by path, 100 directories", small, each(small, (i) => subject.look(`d${i % 100}`, `f${i}`)));
+  await row("tree walk, 100 directories", small, each(100, (d) => subject.list(dirs[d])));
+  await row("create, empty, one directory", FILES, each(FILES, (i) => subject.create("empty", `file${i}`, null)));
+  await row("readdir and stat", FILES, () => subject.list("empty"));
+  await row("unlink", FILES, each(FILES, (i) => subject.unlink("empty", `file${i}`)));
+  await row("sequential write, MiB", MIB, each(MIB, (i) => subject.write("big", PIECE, i << 20)));
+  await row("sync, a second", 1, () => subject.sync());
+  await row("sequential read, MiB", MIB, each(MIB, (i) => subject.read("big", PIECE, i << 20)));
+  let seed = 1;
+  const place = () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) % (MIB * 256)) * 4096;
+  await row("random read, 4 KiB", 100_000, each(100_000, () => subject.read("big", BLOCK, place())));
+  await row("random write, 4 KiB", 50_000, each(50_000, () => subject.write("big", BLOCK, place())));
+  return results;
+}
+
+const MKE2FS = (path: string) => ["-q", "-F", "-t", "ext2", "-b", "4096", "-N", "131072", path, `${DISK_BYTES >> 10}k`];
+
+/** Runs this program again in a mount name space of its own, where `mount` has mounted a new ext2. */
+function mountedResults(path: string, mount: string): Record<string, number> | null {
   const dir = Deno.makeTempDirSync(), { pathname } = new URL(import.meta.url);
   const again = `${Deno.execPath()} run -A ${pathname} --json --files=${FILES} --mib=${MIB} --kernel=${dir}`;
-  const script = `truncate -s ${DISK_BYTES} ${path} && mke2fs -q -F -t ext2 -b 4096 -N 131072 ${path} && ` +
-    `mount -t ext2 -o loop ${path} ${dir} && ${again}; r=$?; umount ${dir}; exit $r`;
+  const script = `rm -f ${path}; mke2fs ${MKE2FS(path).join(" ")} && ${mount} ${path} ${dir} && ` +
+    `{ ${again}; r=$?; umount ${dir}; exit $r; }`;
   const args = ["-m", "--propagation", "private", "sh", "-c", script];
   const { success, stdout, stderr } = new Deno.Command("unshare", { args }).outputSync();
   Deno.removeSync(dir);
-  if (success) return JSON.parse(new TextDecoder().decode(stdout));
-  console.error(`no kernel column: ${new TextDecoder().decode(stderr)}`);
+  if (success) return JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1)!);
+  console.error(`${mount}: left out: ${new TextDecoder().decode(stderr).trim()}`);
   return null;
 }
 
-if (values.kernel) console.log(JSON.stringify(measure(new Kernel(values.kernel))));
+if (values.kernel) console.log(JSON.stringify(await measure(new Kernel(values.kernel))));
 else {
   const path = Deno.makeTempFileSync();
   try {
     const columns: Record<string, Record<string, number> | null> = {
-      "ours, memory": measure(new Ours(new MemoryPort(DISK_BYTES))),
-      "ours, file": measure(new Ours(new FilePort(path, DISK_BYTES))),
-      "kernel, loop": kernelResults(path),
+      "ours, memory": await measure(new Ours(new MemoryPort(DISK_BYTES))),
+      "ours, file": await measure(new Ours(new FilePort(path, DISK_BYTES))),
+      "kernel, loop": mountedResults(path, "mount -t ext2 -o loop"),
+      "fuse2fs": mountedResults(path, "fuse2fs -o fakeroot"),
+      "npm ext2fs": values.npm ? await npmResults(path, values.npm) : null,
     };
     if (values.json) console.log(JSON.stringify(columns));
     else print(columns);

@@ -371,7 +371,7 @@ export class Workload {
   }
 }
 
-/** Everything but moves of directories, which no order of writes can make whole (see commit.ts). */
+/** Everything but moves of directories, which take a log (see commit.ts). */
 export const ORDERED_MIX = [
   ...["create", "create", "create", "create", "mkdir", "symlink", "write", "write", "truncate", "chmod"],
   ...["xattr", "link", "unlink", "unlink", "rmdir", "rename", "rename", "rename"],

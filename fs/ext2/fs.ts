@@ -1,5 +1,5 @@
 /**
- * Ext2: an ext2 (or, to read, ext3 or ext4) file system over a block port, by inode numbers.
+ * Ext2: an ext2, ext3 or ext4 file system over a block port, by inode numbers.
  *
  * Layer: fs/ext2, the front. What a caller needs is here and in mkfs.ts; dev.ts serves it as a tree of files.
  *
@@ -8,8 +8,8 @@
  * or until much has gathered; the order in which they reach the disk is commit.ts's. Permissions are the caller's to
  * check. Whoever keeps a file without a name `hold`s it first, and `release`s it later.
  *
- * What it does not do: write extents, checksums, journals, inline data: such volumes are read only, `whyReadOnly` says
- * why. A journal that was not replayed is laid over the disk in memory (journal.ts), so that what is read is whole.
+ * What it does not do: write inline data, encrypted or clustered volumes, and others: `whyReadOnly` says why. A journal
+ * that is in use is recovered first; for who only reads it is laid over the disk in memory (journal.ts).
  */
 
 import { Err } from "../../core/err.ts";
