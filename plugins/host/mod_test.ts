@@ -14,7 +14,9 @@ import {
   OWRITE,
   QTSYMLINK,
 } from "../../core/p9/types.ts";
+import { start } from "../../core/plugin/testing.ts";
 import { HostDev, type HostFile, type HostOptions } from "./dev.ts";
+import plugin from "./mod.ts";
 
 new HostFs(); // loads the C library, which stays, before the sanitizers look
 
@@ -437,4 +439,10 @@ Deno.test("an adversary who swaps directories and links meanwhile leads nobody o
   assert.ok(!outcomes.has("SECRET"), "the secret was read");
   assert.ok(swapsSeen(), `the adversary was too slow: ${[...outcomes]}`);
   assert.deepEqual([...Deno.readDirSync(`${f.base}/outside`)].map((entry) => entry.name), ["inner"]);
+});
+
+Deno.test("a root that begins with $ring9/ is in the system's own folder, wherever the node was started", async () => {
+  const manifest = await Deno.readTextFile(new URL("plugin.json", import.meta.url));
+  await using running = await start(plugin, { manifest, options: { root: "$ring9/plugins/host" } });
+  assert.equal(await running.files.read("plugin.json"), manifest);
 });
