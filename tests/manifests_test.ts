@@ -13,6 +13,15 @@ Deno.test("each plugin.json of the repository is accepted, and named as its fold
   for (const file of manifests) assert.equal(parseManifest(text(file), file).name, file.split("/")[1]);
 });
 
+Deno.test("each plugin and each example has a manual page of its name, which tells its options", () => {
+  for (const file of manifests) {
+    const { name, options } = parseManifest(text(file), file);
+    const page = text(file.replace("plugin.json", `${name}.md`));
+    assert.match(page, new RegExp(`^# ${name}\\b`), file);
+    for (const option of Object.keys(options.properties ?? {})) assert.ok(page.includes(option), `${name}: ${option}`);
+  }
+});
+
 Deno.test("each image boots plugins that are there, with options that they take, and needs that form no cycle", () => {
   for (const file of globSync("images/*/image.json", { cwd: ROOT })) {
     const image = parseImage(text(file), file);
