@@ -42,6 +42,13 @@ Deno.test("programs of one node serve and call each other over its loopback", as
     assert.match(await node.sh("ipconfig"), /^loopback ipifc\/0 .*\n\t127\.0\.0\.1\/8\n\t::1\/128\n/);
   });
 
+  await t.step("the same programs on the host's sockets", async () => {
+    await node.give({ op: "load", plugin: "ip as sockets medium=hostsock" });
+    await node.ns("bind '#sockets' /n/sockets");
+    await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("hi\n"));
+    assert.equal(await node.sh(`hget -x /n/sockets http://127.0.0.1:${server.addr.port}/`), "hi\n");
+  });
+
   await t.step("an interrupt ends ping with its figures", async () => {
     const order = {
       op: "run",
