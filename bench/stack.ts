@@ -10,7 +10,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { Req, type User } from "../core/dev.ts";
+import { DELIVERED, Req, type User } from "../core/dev.ts";
 import { Err, toErr } from "../core/err.ts";
 import { Export } from "../core/export.ts";
 import { hostClock } from "../core/host/clock.ts";
@@ -95,10 +95,7 @@ async function answer(ctl: NsChan, serve: (data: NsChan) => Promise<void>): Prom
 
 async function discard(data: NsChan): Promise<void> {
   const into = new Uint8Array(4 * IO_BYTES);
-  for (;;) {
-    const got = files.read(data, into, 0, new Req(user));
-    if ((typeof got === "number" ? got : (await got).length) === 0) return;
-  }
+  while (await readInto(data, into) > 0);
 }
 
 async function source(data: NsChan): Promise<void> {
@@ -109,11 +106,27 @@ async function source(data: NsChan): Promise<void> {
 async function echo(data: NsChan): Promise<void> {
   const into = new Uint8Array(IO_BYTES);
   for (;;) {
-    const got = files.read(data, into, 0, new Req(user));
-    const bytes = typeof got === "number" ? into.subarray(0, got) : await got;
-    if (bytes.length === 0) return;
-    await files.write(data, bytes, 0, new Req(user));
+    const count = await readInto(data, into);
+    if (count === 0) return;
+    await files.write(data, into.subarray(0, count), 0, new Req(user));
   }
+}
+
+/** Reads what is there, or waits for it: then it is copied from where it lies, and nothing is made for it. */
+async function readInto(data: NsChan, into: Uint8Array): Promise<number> {
+  const req = new Req(user);
+  let count = 0;
+  req.deliver = (bytes) => {
+    into.set(bytes);
+    count = bytes.length;
+    return true;
+  };
+  const got = files.read(data, into, 0, req);
+  if (typeof got === "number") return got;
+  const bytes = await got;
+  if (bytes === DELIVERED) return count;
+  into.set(bytes);
+  return bytes.length;
 }
 
 /** With headers, one conversation answers everybody: each datagram says where it came from, and goes back there. */
