@@ -18,6 +18,7 @@ import { ServedStack } from "./served.ts";
 export default definePlugin({
   async start(ctx: Ctx) {
     const options = ctx.options as unknown as IpOptions, kernel = ctx.kernel as Kernel | undefined;
+    ctx.defer(() => void kernel?.reports.delete(`notice.${ctx.name}`));
     const interfaces = interfacesOf(options), { name, clock, hostowner } = ctx, log = (text: string) => ctx.log(text);
     const tree = isHosted(ctx, options, interfaces, kernel)
       ? await hostTree(ctx, options)
