@@ -16,7 +16,7 @@ import { Export } from "../core/export.ts";
 import { hostClock } from "../core/host/clock.ts";
 import { turn } from "../core/host/turn.ts";
 import { Kernel } from "../core/kernel.ts";
-import { MAFTER } from "../core/mount.ts";
+import { MAFTER, MREPL } from "../core/mount.ts";
 import { checkOptions, parseManifest } from "../core/plugin/manifest.ts";
 import type { Ctx, Plugin } from "../core/plugin/plugin.ts";
 import { ORDWR } from "../core/p9/types.ts";
@@ -58,8 +58,8 @@ await load("ether", "ether0", {
 });
 await load("ip", "ip", { device: "ether0", address: `${ip}/${bits}`, cc: flags.cc });
 const init = await kernel.init();
+await init.bind("#ip", "/net", MREPL);
 await init.bind("#ether0", "/net", MAFTER);
-await init.bind("#ip", "/net", MAFTER);
 const files = new Export(init.pgrp), user: User = kernel.hostowner;
 
 for (const [port, serve] of [[9, discard], [19, source], [7, echo]] as const) void listen(port, serve);
