@@ -8,7 +8,9 @@
  * and says why.
  */
 
+import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
+import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 import { type BlockPort, MemoryPort } from "../fs/block_port.ts";
 import { Ext2 } from "../fs/ext2/fs.ts";
@@ -178,7 +180,7 @@ class Npm implements Subject {
   }
   async create(dir: string, name: string, data: Uint8Array | null): Promise<void> {
     const file = await this.#fs.open(`/${dir}/${name}`, "w");
-    if (data) await file.write(data, 0, data.length, 0);
+    if (data) await file.write(bufferOf(data), 0, data.length, 0);
     await file.close();
   }
   async list(dir: string): Promise<void> {
@@ -191,10 +193,10 @@ class Npm implements Subject {
     return this.#fs.unlink(`/${dir}/${name}`);
   }
   async write(name: string, data: Uint8Array, offset: number): Promise<void> {
-    await (await this.#handle(name)).write(data, 0, data.length, offset);
+    await (await this.#handle(name)).write(bufferOf(data), 0, data.length, offset);
   }
   async read(name: string, data: Uint8Array, offset: number): Promise<void> {
-    await (await this.#handle(name)).read(data, 0, data.length, offset);
+    await (await this.#handle(name)).read(bufferOf(data), 0, data.length, offset);
   }
   sync(): void {}
   async close(): Promise<void> {
@@ -205,6 +207,11 @@ class Npm implements Subject {
     this.#open.set(name, handle);
     return handle;
   }
+}
+
+/** The same bytes as a Buffer, which is all that the package takes. */
+function bufferOf(data: Uint8Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.length);
 }
 
 /** A file as that package wants its disks. */
@@ -235,7 +242,7 @@ class NpmDisk {
 async function npmResults(path: string, folder: string): Promise<Record<string, number> | null> {
   const made = new Deno.Command("mke2fs", { args: MKE2FS(path) }).outputSync();
   if (!made.success) return null;
-  const { default: ext2fs } = await import(`file://${folder}/node_modules/ext2fs/index.js`);
+  const ext2fs = createRequire(`${folder}/`)("ext2fs");
   let results: Record<string, number> | null = null;
   await ext2fs.withMountedDisk(new NpmDisk(path, DISK_BYTES), 0, async ({ promises }: { promises: NpmFs }) => {
     const subject = new Npm(promises);
