@@ -9,6 +9,7 @@
  * the kernel has it. What it does not serve (any more) it answers with EBADF; then the program asks the kernel.
  */
 
+import { Backlog } from "./backlog.ts";
 import { type Chan, Req } from "./dev.ts";
 import { Err, toErr } from "./err.ts";
 import type { Fid } from "./p9/fid.ts";
@@ -34,10 +35,11 @@ export class LaneServer {
   readonly #flights = new Map<number, Req>();
   readonly #buffer = new Uint8Array(CALL_BYTES);
   readonly #answer: Head = { kind: OK, fd: 0, count: 0, value: 0 };
-  readonly #waiting: (() => boolean)[] = [];
+  readonly #backlog: Backlog;
 
   constructor(ends: LinkEnds, fids: { get(id: number): Fid | undefined }) {
     this.#ends = ends;
+    this.#backlog = new Backlog(ends.out, ends.doorbell);
     this.#wire = new Wire(ends.in, ends.out);
     this.#fids = fids;
   }
@@ -133,21 +135,9 @@ export class LaneServer {
     const head = this.#answer;
     head.kind = kind;
     head.value = value;
-    if (this.#waiting.length === 0 && this.#wire.put(id, head, data, text)) return;
+    if (this.#backlog.empty && this.#wire.put(id, head, data, text)) return;
     const kept = data.slice(), again = { ...head };
-    if (this.#waiting.push(() => this.#wire.put(id, again, kept, text)) === 1) void this.#drain();
-  }
-
-  async #drain(): Promise<void> {
-    const { out, doorbell } = this.#ends;
-    while (this.#waiting.length > 0 && !out.gone) {
-      if (this.#waiting[0]()) this.#waiting.shift();
-      else {
-        out.publish();
-        await doorbell.wait(out);
-      }
-    }
-    out.publish();
+    this.#backlog.add(() => this.#wire.put(id, again, kept, text));
   }
 }
 

@@ -8,6 +8,7 @@
  * A note that the program handles is sent to it, and then gives up all of its calls, which answer EINTR.
  */
 
+import { Backlog } from "./backlog.ts";
 import type { Clock } from "./clock.ts";
 import { Err, toErr } from "./err.ts";
 import type { OpenFile } from "./fgrp.ts";
@@ -71,12 +72,13 @@ export class ProcService {
   /** Notes that were sent. */
   #notes = 0;
   /** Answers that found the ring full, in order. */
-  readonly #waiting: (() => boolean)[] = [];
+  readonly #backlog: Backlog;
 
   constructor(proc: Proc, ends: LinkEnds, host: ServiceHost) {
     this.proc = proc;
     this.host = host;
     this.#ends = ends;
+    this.#backlog = new Backlog(ends.out, ends.doorbell);
     this.#wire = new Wire(ends.in, ends.out);
   }
 
@@ -189,22 +191,9 @@ export class ProcService {
       if (buffer) this.#keep(buffer);
       return true;
     };
-    if (this.#waiting.length === 0 && put()) this.#ends.out.publish();
-    else if (this.#waiting.push(put) === 1) void this.#drain();
+    if (this.#backlog.empty && put()) this.#ends.out.publish();
+    else this.#backlog.add(put);
     return true;
-  }
-
-  /** Sends what waits for room. */
-  async #drain(): Promise<void> {
-    const { out, doorbell } = this.#ends;
-    while (this.#waiting.length > 0 && !out.gone) {
-      if (this.#waiting[0]()) this.#waiting.shift();
-      else {
-        out.publish();
-        await doorbell.wait(out);
-      }
-    }
-    out.publish();
   }
 }
 
