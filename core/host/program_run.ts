@@ -66,7 +66,8 @@ class Running {
 
   async start(main: ProgramMain): Promise<void> {
     try {
-      this.#exit(await main(this.program) ?? "");
+      // It does not sleep: of a thread that is ended in Atomics.wait the host at times says that it failed.
+      this.#leave(await main(this.program) ?? "");
     } catch (e) {
       this.fail(e);
     }
@@ -102,15 +103,16 @@ class Running {
     if (!this.#onNote?.(note)) this.#exit(note);
   }
 
-  /**
-   * Tells the kernel, and sleeps until it is ended: nothing of the program runs any more. It does not look for an answer,
-   * for the host reports a thread as failed that is ended while it runs.
-   */
+  /** Tells the kernel, and sleeps until it is ended: nothing of the program runs any more. */
   #exit(status: string): never {
-    // What fails is that the kernel has ended the process already, and takes the rings back.
-    this.#link.callLater("exit", [status]).catch(() => {});
+    this.#leave(status);
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (;;) Atomics.wait(never, 0, 0);
+  }
+
+  /** Tells the kernel that it is over. What fails is that the kernel has ended it already, and takes the rings back. */
+  #leave(status: string): void {
+    this.#link.callLater("exit", [status]).catch(() => {});
   }
 }
 
