@@ -10,6 +10,8 @@
 import { type Transferable as NodeTransferable, Worker as Thread } from "node:worker_threads";
 import { type LockReport, lockThread, PERMISSIONS } from "./lockdown.ts";
 
+/** How long the process waits for threads that are being ended, when it ends itself. */
+const EXIT_WAIT_MS = 200;
 /** Exit status when the kernel isolate died: EX_SOFTWARE of sysexits(3). */
 const EX_SOFTWARE = 70;
 
@@ -82,13 +84,22 @@ function listening(kernel: Worker): Promise<void> {
 }
 
 function serve(port: MessagePort): void {
-  const threads = new Map<number, Thread>();
+  const threads = new Map<number, Thread>(), ending = new Set<Promise<number>>();
   const tell = (message: FromWarden) => port.postMessage(message);
   port.onmessage = ({ data }: MessageEvent<ToWarden>) => {
-    if (data.op === "exit") Deno.exit(data.code);
-    if (data.op === "kill") threads.get(data.id)?.terminate();
+    if (data.op === "exit") void exit(data.code, ending);
+    if (data.op === "kill") {
+      const end = threads.get(data.id)?.terminate();
+      if (end) ending.add(end), end.finally(() => ending.delete(end));
+    }
     if (data.op === "start") start(data, threads, tell);
   };
+}
+
+/** Ends the process. A thread that is just being ended is waited for: the runtime would call its end an error. */
+async function exit(code: number, ending: Iterable<Promise<number>>): Promise<void> {
+  await Promise.race([Promise.allSettled(ending), new Promise((resolve) => setTimeout(resolve, EXIT_WAIT_MS))]);
+  Deno.exit(code);
 }
 
 function start(

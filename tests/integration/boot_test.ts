@@ -204,3 +204,14 @@ Deno.test("two nodes use one another's files", async () => {
   await assert.rejects(client.readText("/n/far/tmp/from near"));
   assert.match(await client.readText("/sys/plugins/status"), /^ram up/m, "this node goes on");
 });
+
+Deno.test("a node that ends right after a program has ended says nothing of it", async () => {
+  const dir = await Deno.makeTempDir();
+  for (let round = 0; round < 4; round++) {
+    const { code, text } = await boot(["--quiet", "--socket", `${dir}/s`], { input: "man ping\nexit\n" });
+    assert.equal(code, 0, text);
+    assert.match(text, /ping -n 2/);
+    assert.doesNotMatch(text, /Uncaught/);
+  }
+  await Deno.remove(dir, { recursive: true });
+});
