@@ -6,80 +6,13 @@
  */
 
 import assert from "node:assert/strict";
-import type { Port } from "../core/link.ts";
-import { openTap } from "../devices/tap.ts";
-import { parseIp, UNSPECIFIED } from "../net/addr.ts";
+import { parseIp } from "../net/addr.ts";
 import { ifaceCtl } from "../net/ip/ctl.ts";
-import type { Iface } from "../net/ip/iface.ts";
-import { Stack } from "../net/stack.ts";
 import { netTest, run } from "./netns.ts";
 import { program } from "./skip.ts";
+import { echo, now, until, withNode } from "./tap_node.ts";
 
 const NEEDS = [program("ip"), program("ping")];
-
-/** A stack on one TAP or more, polled as time goes by. */
-class Node {
-  readonly stack: Stack;
-  readonly #ports: Port[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor() {
-    this.stack = new Stack({ random: (bytes) => crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>) }, now());
-  }
-
-  /** A TAP whose Linux side has addresses, and an interface on ours. */
-  async tap(name: string, linux: string[], ours: string[], offload = true, mtu = 1500): Promise<Iface> {
-    const mac = Uint8Array.of(2, 0, 0, 0, 1, this.#ports.length + 1);
-    const tap = openTap({ name, mac, up: true, mtu, txqueuelen: 1000, offload });
-    for (const address of linux) {
-      await run("ip", "addr", "add", address, "dev", name, ...(address.includes(":") ? ["nodad"] : []));
-    }
-    this.#ports.push(tap);
-    const iface = this.stack.bind(tap, now());
-    for (const address of ours) {
-      const [ip, bits] = address.split("/");
-      ifaceCtl(this.stack.ip, iface, `add ${ip} /${bits}`);
-    }
-    tap.attach({
-      begin: () => {},
-      frame: (bytes, at, end, info) => this.stack.input(tap, bytes, at, end, info, now()),
-      end: () => this.poll(),
-    });
-    this.poll();
-    return iface;
-  }
-
-  poll(): void {
-    this.stack.poll(now());
-    clearTimeout(this.#timer);
-    const wait = this.stack.pollAt() - now();
-    if (wait !== Infinity) this.#timer = setTimeout(() => this.poll(), Math.max(0, wait));
-  }
-
-  async close(): Promise<void> {
-    clearTimeout(this.#timer);
-    for (const port of this.#ports) await port.close();
-    clearTimeout(this.#timer);
-  }
-}
-
-const now = () => performance.now();
-
-async function until(what: string, isTrue: () => boolean): Promise<void> {
-  for (const end = now() + 10_000; !isTrue();) {
-    if (now() > end) throw new Error(`after ten seconds still not: ${what}`);
-    await new Promise((done) => setTimeout(done, 2));
-  }
-}
-
-async function withNode(fn: (node: Node) => Promise<void>): Promise<void> {
-  const node = new Node();
-  try {
-    await fn(node);
-  } finally {
-    await node.close();
-  }
-}
 
 for (const offload of [true, false]) {
   netTest(
@@ -87,7 +20,7 @@ for (const offload of [true, false]) {
     NEEDS,
     () =>
       withNode(async (node) => {
-        await node.tap("tap0", ["10.99.0.1/24", "fd99::1/64"], ["10.99.0.2/24", "fd99::2/64"], offload);
+        await node.tap("tap0", ["10.99.0.1/24", "fd99::1/64"], ["10.99.0.2/24", "fd99::2/64"], { offload });
         const { ip } = node.stack;
         let asked = 0;
         for (const to of ["10.99.0.2", "fd99::2"]) {
@@ -136,7 +69,7 @@ netTest(
   () =>
     withNode(async (node) => {
       await node.tap("west", ["10.98.0.1/24", "fd98::1/64"], ["10.98.0.2/24", "fd98::2/64"]);
-      const east = await node.tap("east", [], ["10.97.0.2/24", "fd97::2/64"], true, 1500);
+      const east = await node.tap("east", [], ["10.97.0.2/24", "fd97::2/64"]);
       ifaceCtl(node.stack.ip, east, "mtu 1300");
       ifaceCtl(node.stack.ip, east, "iprouting 1");
       node.stack.ip.neighbors.setPermanent(east, parseIp("10.97.0.9")!, Uint8Array.of(2, 0, 0, 0, 9, 9));
@@ -159,19 +92,7 @@ netTest(
 netTest("Linux connects to us by TCP, and gets every byte back", NEEDS, () =>
   withNode(async (node) => {
     await node.tap("tap0", ["10.99.0.1/24", "fd99::1/64"], ["10.99.0.2/24", "fd99::2/64"]);
-    const listener = node.stack.tcp.listen(UNSPECIFIED, 7);
-    assert.ok("accept" in listener);
-    listener.onCall = () => {
-      const conn = listener.accept()!,
-        echo = () => {
-          for (let piece = conn.peek(); piece.length > 0 && conn.room > 0; piece = conn.peek()) {
-            conn.consume(conn.write(piece));
-          }
-          if (conn.eof) conn.close();
-        };
-      conn.onEvents = echo;
-      echo();
-    };
+    node.serve(7, echo);
     for (const hostname of ["10.99.0.2", "fd99::2"]) {
       const socket = await Deno.connect({ hostname, port: 7 }), sent = new Uint8Array(300_000).map((_, i) => i * 7);
       const writing = (async () => {

@@ -224,6 +224,11 @@ export function emitReset(
   });
 }
 
+/** A copy of ends that are lent. */
+function kept({ local, localPort, remote, remotePort }: Ends): Ends {
+  return { local: local.slice(), localPort, remote: remote.slice(), remotePort };
+}
+
 /** The listening side of a stack. */
 export class Handshakes {
   /** When the last cookie was sent: only for a while after it one may come back. */
@@ -241,10 +246,11 @@ export class Handshakes {
   /** A segment for a listener. `leastIss`: where sequence numbers may begin at the earliest, after a TIME_WAIT. */
   arrives(listener: Listener, seg: Segment, local: Ip, remote: Ip, leastIss?: Seq): void {
     if (seg.rst) return;
-    const ends = { local: local.slice(), localPort: seg.dstPort, remote: remote.slice(), remotePort: seg.srcPort };
-    const path = this.#layer.lower.path(ends.remote, ends.local);
+    // A flood is answered without a copy: the addresses are lent, like the segment.
+    const ends = { local, localPort: seg.dstPort, remote, remotePort: seg.srcPort };
+    const path = this.#layer.lower.path(remote, local);
     if (typeof path === "string") return;
-    if (seg.hasAck) this.#fromCookie(listener, seg, ends, path);
+    if (seg.hasAck) this.#fromCookie(listener, seg, kept(ends), path);
     else if (seg.syn) this.#takeCall(listener, seg, ends, path, leastIss);
   }
 
@@ -259,7 +265,7 @@ export class Handshakes {
     if (listener.halfOpen >= layer.limits.halfOpen) return this.#sendCookie(seg, ends, path, said);
     let iss = this.#secrets.isn(ends, layer.now);
     if (leastIss !== undefined && !seqGt(iss, leastIss)) iss = leastIss;
-    const half = new HalfOpen(listener, path, iss, seg.seq, said, ends);
+    const half = new HalfOpen(listener, path, iss, seg.seq, said, kept(ends));
     half.tsRecent = seg.options.tsVal;
     half.tsOffset = this.#secrets.tsOffset(ends.local, ends.remote);
     listener.halfOpen++;
@@ -310,8 +316,8 @@ export class Handshakes {
     const cookie = this.#secrets.cookie(ends, seg.seq, said.mss, layer.now);
     const stamp = layer.now + this.#secrets.tsOffset(ends.local, ends.remote) | 0;
     // Without timestamps there is nowhere to keep the other options.
-    const kept = said.timestamps ? said : { ...said, windowScale: -1, sack: false, ecn: false };
-    this.#synAck(path, ends, cookie, seg.seq, kept, cookieTimestamp(stamp, kept), seg.options.tsVal);
+    const all = said.timestamps ? said : { ...said, windowScale: -1, sack: false, ecn: false };
+    this.#synAck(path, ends, cookie, seg.seq, all, cookieTimestamp(stamp, all), seg.options.tsVal);
   }
 
   /** An ACK that nobody waits for: from a cookie, or a mistake. */

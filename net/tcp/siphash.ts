@@ -32,7 +32,7 @@ export class SipHash {
     for (let i = 0; i < words.length; i += 2) this.#block(words[i], words[i + 1]);
     this.#block(0, words.length << 26);
     v[4] ^= 0xff;
-    for (let i = 0; i < 4; i++) round(v);
+    rounds(v, 4);
     this.high = v[1] ^ v[3] ^ v[5] ^ v[7];
     return this.low = v[0] ^ v[2] ^ v[4] ^ v[6];
   }
@@ -41,8 +41,7 @@ export class SipHash {
     const v = this.#v;
     v[6] ^= low;
     v[7] ^= high;
-    round(v);
-    round(v);
+    rounds(v, 2);
     v[0] ^= low;
     v[1] ^= high;
   }
@@ -52,41 +51,25 @@ function littleEndian(word: number): number {
   return word << 24 | (word & 0xff00) << 8 | word >>> 8 & 0xff00 | word >>> 24;
 }
 
-function round(v: Int32Array): void {
-  add(v, 0, 2);
-  rotate(v, 2, 13);
-  xor(v, 2, 0);
-  rotate(v, 0, 32);
-  add(v, 4, 6);
-  rotate(v, 6, 16);
-  xor(v, 6, 4);
-  add(v, 0, 6);
-  rotate(v, 6, 21);
-  xor(v, 6, 0);
-  add(v, 4, 2);
-  rotate(v, 2, 17);
-  xor(v, 2, 4);
-  rotate(v, 4, 32);
-}
-
-function add(v: Int32Array, to: number, from: number): void {
-  const low = (v[to] >>> 0) + (v[from] >>> 0);
-  v[to] = low;
-  v[to + 1] += v[from + 1] + (low > 0xffffffff ? 1 : 0);
-}
-
-function xor(v: Int32Array, to: number, from: number): void {
-  v[to] ^= v[from];
-  v[to + 1] ^= v[from + 1];
-}
-
-function rotate(v: Int32Array, at: number, bits: number): void {
-  const low = v[at], high = v[at + 1];
-  if (bits === 32) {
-    v[at] = high;
-    v[at + 1] = low;
-    return;
+/** Rounds over the four words a, b, c, d, each in two halves: in locals, which stay in registers. */
+function rounds(v: Int32Array, count: number): void {
+  let aLow = v[0], aHigh = v[1], bLow = v[2], bHigh = v[3], cLow = v[4], cHigh = v[5], dLow = v[6], dHigh = v[7];
+  for (let low = 0; count > 0; count--) {
+    low = aLow + bLow | 0, aHigh = aHigh + bHigh + carry(low, bLow) | 0, aLow = low;
+    low = (bLow << 13 | bHigh >>> 19) ^ aLow, bHigh = (bHigh << 13 | bLow >>> 19) ^ aHigh, bLow = low;
+    low = aHigh, aHigh = aLow, aLow = low;
+    low = cLow + dLow | 0, cHigh = cHigh + dHigh + carry(low, dLow) | 0, cLow = low;
+    low = (dLow << 16 | dHigh >>> 16) ^ cLow, dHigh = (dHigh << 16 | dLow >>> 16) ^ cHigh, dLow = low;
+    low = aLow + dLow | 0, aHigh = aHigh + dHigh + carry(low, dLow) | 0, aLow = low;
+    low = (dLow << 21 | dHigh >>> 11) ^ aLow, dHigh = (dHigh << 21 | dLow >>> 11) ^ aHigh, dLow = low;
+    low = cLow + bLow | 0, cHigh = cHigh + bHigh + carry(low, bLow) | 0, cLow = low;
+    low = (bLow << 17 | bHigh >>> 15) ^ cLow, bHigh = (bHigh << 17 | bLow >>> 15) ^ cHigh, bLow = low;
+    low = cHigh, cHigh = cLow, cLow = low;
   }
-  v[at] = low << bits | high >>> 32 - bits;
-  v[at + 1] = high << bits | low >>> 32 - bits;
+  v[0] = aLow, v[1] = aHigh, v[2] = bLow, v[3] = bHigh, v[4] = cLow, v[5] = cHigh, v[6] = dLow, v[7] = dHigh;
+}
+
+/** What the sum of two low halves adds to the high one: the sum is less than either. */
+function carry(sum: number, part: number): number {
+  return sum >>> 0 < part >>> 0 ? 1 : 0;
 }
