@@ -29,9 +29,6 @@ export type Family =
   | { name: string; type: "counter" | "gauge" | "info"; help: string; unit?: string; samples: Sample[] }
   | { name: string; type: "histogram"; help: string; unit?: string; samples: HistogramSample[] };
 
-/** What a text of this kind is called in HTTP. */
-export const OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 const SUFFIX = { counter: "_total", gauge: "", info: "_info", histogram: "" } as const;
 
 /** The text of some families; one without samples is left out, those of one name are joined. */
