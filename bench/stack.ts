@@ -24,7 +24,7 @@ import type { NsChan } from "../core/walk.ts";
 import { formatIp, ipFromV4, parseIp, parseMask, V4_BITS } from "../net/addr.ts";
 
 /** What one read or write carries. */
-const IO_BYTES = 64 << 10, MAX_DATAGRAM = 65_535 + 52;
+const IO_BYTES = 64 << 10, ECHO_BYTES = 4096, MAX_DATAGRAM = 65_535 + 52;
 
 const { values: flags } = parseArgs({
   options: {
@@ -104,7 +104,7 @@ async function source(data: NsChan): Promise<void> {
 }
 
 async function echo(data: NsChan): Promise<void> {
-  const into = new Uint8Array(IO_BYTES);
+  const into = new Uint8Array(ECHO_BYTES);
   for (;;) {
     const count = await readInto(data, into);
     if (count === 0) return;
