@@ -144,7 +144,7 @@ export class Wire {
     const until = this.now + ms;
     this.settle();
     for (let steps = 0; steps < 100_000; steps++) {
-      const arrival = this.#inFlight[0]?.at ?? Infinity;
+      const arrival = this.#inFlight.reduce((least, { at }) => Math.min(least, at), Infinity);
       const next = Math.min(arrival, ...this.#stacks.map((stack) => stack.pollAt()));
       if (next > until) break;
       this.now = Math.max(this.now, next);
