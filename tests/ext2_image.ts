@@ -22,12 +22,14 @@ export async function makeDisk(path: string, bytes: number): Promise<void> {
   await disk.close();
 }
 
-/** Makes a folder with the default image, but for the volume `usr` on `disk` at `/tmp`. Answers the folder. */
+/** Makes a folder with the default image, but for its disk: the volume `usr` on `disk` at `/tmp`. Answers the folder. */
 export async function makeImage(dir: string, disk: string, words = ""): Promise<string> {
   const image = JSON.parse(await Deno.readTextFile(join(DEFAULT_IMAGE, "image.json")));
   delete image.$schema;
+  image.plugins = image.plugins.filter(({ plugin }: { plugin: string }) => plugin !== "ext2");
   image.plugins.push({ plugin: "ext2", options: { volumes: [`usr='${disk}' ${words}`] } });
-  const lines = (await Deno.readTextFile(join(DEFAULT_IMAGE, "namespace"))).replace("'#ram' /tmp", "'#ext2.usr' /tmp");
+  const lines = (await Deno.readTextFile(join(DEFAULT_IMAGE, "namespace")))
+    .replace("bind -c '#ext2.usr' /usr\n", "").replace("'#ram' /tmp", "'#ext2.usr' /tmp");
   await Deno.writeTextFile(join(dir, "image.json"), JSON.stringify(image));
   await Deno.writeTextFile(join(dir, "namespace"), `${lines}\nbind '#ext2' /n/ext2\n`);
   return dir;

@@ -8,6 +8,9 @@ import type { Begin, Said } from "./state_worker_fixture.ts";
 
 const CONNECTIONS = 30, TOTAL = 150_000, PORT = 7;
 
+/** What is left of a stack here is its alarm, which keeps nothing alive. */
+const STACKS_RUN_ON = { sanitizeOps: false, sanitizeResources: false };
+
 const soon = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 /** Two stacks whose frames are copied from one to the other, and connections between them. */
@@ -49,7 +52,10 @@ async function midway(traffics: Traffic[], progress: Progress[]): Promise<void> 
   for (const traffic of traffics) await traffic.step(); // queues are full again
 }
 
-Deno.test("ip: a stack is saved in mid-transfer and goes on in its place, with every byte right", async () => {
+Deno.test({
+  name: "ip: a stack is saved in mid-transfer and goes on in its place, with every byte right",
+  ...STACKS_RUN_ON,
+}, async () => {
   const { left, right, cut, here, there } = await joined(CONNECTIONS);
   const far = new Traffic(right.files, there, TOTAL);
   await midway([new Traffic(left.files, here, TOTAL), far], here);
@@ -76,30 +82,33 @@ Deno.test("ip: a stack is saved in mid-transfer and goes on in its place, with e
   stop.abort();
 });
 
-Deno.test("ip: another isolate goes on with a stack that was saved in mid-transfer", async () => {
-  const { left, right, cut, here, there } = await joined(CONNECTIONS);
-  const far = new Traffic(right.files, there, TOTAL), stop = new AbortController();
-  await midway([new Traffic(left.files, here, TOTAL), far], here);
-  const worker = new Worker(new URL("state_worker_fixture.ts", import.meta.url), { type: "module" });
-  // A peer that hears nothing for long asks ever more seldom: the isolate is there before the stack stands still.
-  await new Promise((resolve) => worker.onmessage = resolve);
-  cut();
-  const link = await right.files.open("ipifc/1/data", ORDWR);
-  let isOver = false;
-  const over = new Promise<void>((resolve, reject) => {
-    worker.onmessage = ({ data }: MessageEvent<Said>) => {
-      if ("frames" in data) void link.writeBytes(data.frames);
-      else if ("failed" in data) reject(new Error(data.failed));
-      else resolve();
-    };
-  }).finally(() => isOver = true);
-  worker.postMessage({ saved: left.served.save(), progress: here, total: TOTAL } satisfies Begin);
-  void pump(right.files, (frames) => worker.postMessage({ frames }), stop.signal);
-  for (let isDone = false; !isDone || !isOver; await soon()) isDone = await far.step();
-  await over;
-  stop.abort();
-  worker.terminate();
-});
+Deno.test(
+  { name: "ip: another isolate goes on with a stack that was saved in mid-transfer", ...STACKS_RUN_ON },
+  async () => {
+    const { left, right, cut, here, there } = await joined(CONNECTIONS);
+    const far = new Traffic(right.files, there, TOTAL), stop = new AbortController();
+    await midway([new Traffic(left.files, here, TOTAL), far], here);
+    const worker = new Worker(new URL("state_worker_fixture.ts", import.meta.url), { type: "module" });
+    // A peer that hears nothing for long asks ever more seldom: the isolate is there before the stack stands still.
+    await new Promise((resolve) => worker.onmessage = resolve);
+    cut();
+    const link = await right.files.open("ipifc/1/data", ORDWR);
+    let isOver = false;
+    const over = new Promise<void>((resolve, reject) => {
+      worker.onmessage = ({ data }: MessageEvent<Said>) => {
+        if ("frames" in data) void link.writeBytes(data.frames);
+        else if ("failed" in data) reject(new Error(data.failed));
+        else resolve();
+      };
+    }).finally(() => isOver = true);
+    worker.postMessage({ saved: left.served.save(), progress: here, total: TOTAL } satisfies Begin);
+    void pump(right.files, (frames) => worker.postMessage({ frames }), stop.signal);
+    for (let isDone = false; !isDone || !isOver; await soon()) isDone = await far.step();
+    await over;
+    stop.abort();
+    worker.terminate();
+  },
+);
 
 Deno.test("ip: a state of another version is refused", () => {
   const { served } = makeStack(1);
