@@ -29,6 +29,7 @@ export class TapNode {
   readonly stack: Stack;
   readonly #ports: Port[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
   constructor() {
     this.stack = new Stack({ random: (bytes) => crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>) }, now());
@@ -78,13 +79,13 @@ export class TapNode {
     this.stack.poll(now());
     clearTimeout(this.#timer);
     const wait = this.stack.pollAt() - now();
-    if (wait !== Infinity) this.#timer = setTimeout(() => this.poll(), Math.max(0, wait));
+    if (wait !== Infinity && !this.#closed) this.#timer = setTimeout(() => this.poll(), Math.max(0, wait));
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#timer);
     for (const port of this.#ports) await port.close();
-    clearTimeout(this.#timer);
   }
 }
 

@@ -4,6 +4,7 @@ import { Conversation, loadEther, loadIp, newKernel } from "../../plugins/ip/fix
 import type { Files, OpenFile } from "../../core/plugin/testing.ts";
 import { type Need, program } from "../skip.ts";
 import { netTest, run } from "../netns.ts";
+import "../../devices/net_calls.ts"; // its calls are opened before the tests begin
 
 const MIB = 1 << 20, TOTAL = 8 * MIB, LINUX = "10.98.0.1", OURS = "10.98.0.2";
 
