@@ -160,7 +160,7 @@ netTest("net: an address, routes and names come from dnsmasq", [program("ip"), p
         "--bind-interfaces",
         "--no-resolv",
         "--no-hosts",
-        "--dhcp-range=10.98.0.50,10.98.0.60,1h",
+        "--dhcp-range=10.98.0.50,10.98.0.59,1h",
         `--dhcp-option=option:dns-server,${LINUX}`,
         "--domain=lab.test",
         "--dhcp-leasefile=/dev/null",
