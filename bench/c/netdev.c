@@ -8,7 +8,8 @@
  *        netdev flood CPU IP  SECONDS BYTES GSO    sends UDP; GSO cuts what one call sends into segments
  *        netdev rtt   CPU IP  COUNT   GAP_US       64 bytes of UDP there and back; prints p50 and p99, microseconds
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if.h>
@@ -16,13 +17,9 @@
 #include <linux/virtio_net.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HEADER = 12, BUFFER = 69632, OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | 0x60 };
@@ -46,16 +43,6 @@ static double clock_of(clockid_t id)
 static double now(void)
 {
 	return clock_of(CLOCK_MONOTONIC);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof set, &set) < 0)
-		fail("sched_setaffinity");
 }
 
 static int open_tap(const char *name)
@@ -176,13 +163,6 @@ static void flood_udp(int fd, double seconds, int size, int gso)
 	}
 	while (now() < end)
 		sendmmsg(fd, messages, 32, 0);
-}
-
-static int ascending(const void *a, const void *b)
-{
-	double d = *(const double *)a - *(const double *)b;
-
-	return d < 0 ? -1 : d > 0;
 }
 
 static void round_trips(int fd, int total, int gap_us)

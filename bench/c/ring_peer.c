@@ -4,16 +4,13 @@
  * usage: ring_peer futex|spin CPU CPU COUNT
  * prints: p50 and p99 of one hop (half a round trip), microseconds
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 struct slot {
@@ -23,24 +20,6 @@ struct slot {
 
 static struct slot ping, pong;
 static int count, spinning, cpus[2];
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof set, &set) < 0)
-		perror("sched_setaffinity");
-}
-
-static double now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
 
 static void await(struct slot *s, int old)
 {
@@ -69,13 +48,6 @@ static void *peer(void *unused)
 		post(&pong, message, i);
 	}
 	return NULL;
-}
-
-static int ascending(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)

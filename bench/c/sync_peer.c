@@ -6,17 +6,14 @@
  * read: pread(2) of a file in /dev/shm
  * prints: p50, p90 and p99 of one read, microseconds
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_BYTES 65536
@@ -28,24 +25,6 @@ struct word {
 static struct word asked, answered;
 static char file[MAX_BYTES], shared[MAX_BYTES], into[MAX_BYTES];
 static int spinning, bytes, count, cpus[2];
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof set, &set) < 0)
-		perror("sched_setaffinity");
-}
-
-static double now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
 
 static void await(struct word *w, int old)
 {
@@ -71,13 +50,6 @@ static void *server(void *unused)
 		post(&answered, i);
 	}
 	return NULL;
-}
-
-static int ascending(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 static int open_file(void)

@@ -5,30 +5,19 @@
  * yield: sched_yield(2); futex: each wakes the other and sleeps (futex(2)); cond: the same by mutex and condition variable
  * prints: nanoseconds a switch
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 static atomic_int turn;
 static int count;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t conds[2] = {PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER};
-
-static double now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e9 + t.tv_nsec;
-}
 
 static void *by_yield(void *unused)
 {
@@ -70,7 +59,6 @@ int main(int argc, char **argv)
 {
 	pthread_t threads[2];
 	void *(*run)(void *);
-	cpu_set_t set;
 	double start;
 
 	if (argc != 4) {
@@ -79,18 +67,13 @@ int main(int argc, char **argv)
 	}
 	run = strcmp(argv[1], "yield") == 0 ? by_yield : strcmp(argv[1], "futex") == 0 ? by_futex : by_cond;
 	count = atoi(argv[3]);
-	CPU_ZERO(&set);
-	CPU_SET(atoi(argv[2]), &set);
-	if (sched_setaffinity(0, sizeof set, &set) < 0) {
-		perror("sched_setaffinity");
-		return 1;
-	}
-	start = now_ns();
+	pin(atoi(argv[2]));
+	start = now_us();
 	for (long i = 0; i < 2; i++)
 		if (pthread_create(&threads[i], NULL, run, (void *)i) != 0)
 			return 1;
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	printf("%.1f\n", (now_ns() - start) / (2.0 * count));
+	printf("%.1f\n", (now_us() - start) * 1000 / (2.0 * count));
 	return 0;
 }
