@@ -10,8 +10,7 @@
  * cores too, in the group that our own other threads are in. Of version 2 a partition does that.
  *
  * What holds always: a group is made when the first core is dedicated and removed with the last; what a node that was
- * killed has left is removed by the next. A cgroup's name has the process's number and start time, so that none of a
- * living one is taken for a leftover.
+ * killed has left is removed by the next. Who was moved by a shield is put back at once even then (cpuset_guard.ts).
  *
  * See cpuset(7), and "Cpuset" in Documentation/admin-guide/cgroup-v2.rst of Linux.
  */
@@ -19,18 +18,14 @@
 import { formatCpus } from "../sched/cpulist.ts";
 import { toErr } from "../err.ts";
 import type { Shield } from "../sched/core_host.ts";
-import { numbers, processRow, startTime } from "./procfs.ts";
+import { type CgroupRoots, dissolve, exists, groupId, join, leftovers, ownGroup, write } from "./cpuset_groups.ts";
+import { CpusetGuard } from "./cpuset_guard.ts";
+import { numbers, processRow } from "./procfs.ts";
 
 /** How cores are kept. */
 export type WallKind = "partition" | "cpuset" | "affinity";
 
 const PREFIX = "ring9cores-", SHARED_PREFIX = "ring9shared-";
-
-/** Where the host's file systems are, for tests. */
-export interface CpusetRoots {
-  cgroup?: string;
-  proc?: string;
-}
 
 /** Who is to be where. */
 export interface WallPlan {
@@ -41,8 +36,6 @@ export interface WallPlan {
   readonly sharedTids: readonly number[];
 }
 
-/** How often the threads in a group are moved out of it before it is removed. */
-const DISSOLVE_PASSES = 3;
 /** What `why` says while there is no wall to speak of. */
 const NOT_YET = "no core is anybody's alone";
 
@@ -53,24 +46,26 @@ export class Cpuset {
   shield: Shield = "off";
   /** Why it is not a better kind. */
   why = "";
-  readonly #proc: string;
   /** The cgroup that we were started in; empty when there is none with cpusets. */
   readonly #base: string;
   readonly #v1: boolean;
   readonly #id: string;
   #made = false;
   #failed = false;
-  /** Others are kept off by now. */
-  #shields = false;
+  /** Whose processes are kept off by now. */
+  #shields: Shield = "off";
+  #guard: CpusetGuard | undefined;
 
-  constructor({ cgroup = "/sys/fs/cgroup", proc = "/proc" }: CpusetRoots = {}) {
-    this.#proc = proc;
-    this.#id = `${Deno.pid}-${startTime(Deno.pid, proc)}`;
-    const { base, v1, why } = ownGroup(cgroup, proc);
+  constructor(roots: CgroupRoots = {}) {
+    this.#id = groupId(roots.proc);
+    const { base, v1, why } = ownGroup("cpuset", roots);
     this.#base = base;
     this.#v1 = v1;
     this.why = why || NOT_YET;
-    if (base !== "") this.#removeLeftovers();
+    if (base === "") return;
+    for (const name of leftovers(base, [PREFIX, SHARED_PREFIX], roots.proc)) {
+      dissolve(`${base}/${name}`, base, this.#threadsFile);
+    }
   }
 
   /** Brings threads where the plan says. Falls back to `affinity` for good when the host refuses. */
@@ -102,6 +97,8 @@ export class Cpuset {
     this.kind = "affinity";
     this.why = NOT_YET;
     for (const group of [this.#own, this.#rest]) dissolve(group, this.#base, this.#threadsFile);
+    this.#shields = "off";
+    this.#endGuard();
   }
 
   get #own(): string {
@@ -172,14 +169,25 @@ export class Cpuset {
 
   /** Moves other processes off, as the shield says; back where it says so no more. */
   #keepOthersOff(dedicated: ReadonlySet<number>): void {
-    const shielded = this.#shielded();
+    const shielded = this.#shielded(), before = this.#shields;
     const procs = (group: string) => numbers(`${group}/cgroup.procs`).filter((pid) => pid !== Deno.pid);
+    this.#shields = this.shield;
+    if (this.shield !== "off") this.#guard ??= this.#newGuard();
     for (const pid of procs(this.#base)) {
       if (shielded(pid) && !dedicated.has(pid)) join(`${this.#rest}/cgroup.procs`, pid);
     }
-    if (this.shield !== "off" || !this.#shields) return void (this.#shields = this.shield !== "off");
-    this.#shields = false;
-    for (const pid of procs(this.#rest)) join(`${this.#base}/cgroup.procs`, pid);
+    if (this.shield === before) return;
+    for (const pid of procs(this.#rest)) if (!shielded(pid)) join(`${this.#base}/cgroup.procs`, pid);
+    if (this.shield === "off") this.#endGuard();
+  }
+
+  #newGuard(): CpusetGuard {
+    return new CpusetGuard({ base: this.#base, file: this.#threadsFile, groups: [this.#own, this.#rest] });
+  }
+
+  #endGuard(): void {
+    void this.#guard?.release();
+    this.#guard = undefined;
   }
 
   /** Which processes the shield is against. */
@@ -191,83 +199,9 @@ export class Cpuset {
       return shield === "user" ? row.uid === us.uid : row.session === us.session;
     };
   }
-
-  #removeLeftovers(): void {
-    let names: string[];
-    try {
-      names = [...Deno.readDirSync(this.#base)].filter((d) => d.isDirectory).map((d) => d.name);
-    } catch {
-      return; // what can not be listed can not be cleaned; `apply` says why if it matters
-    }
-    for (const name of names) {
-      const [, pid, start] = new RegExp(`^(?:${PREFIX}|${SHARED_PREFIX})(\\d+)-(\\d+)$`).exec(name) ?? [];
-      if (pid === undefined || startTime(Number(pid), this.#proc) === start) continue;
-      dissolve(`${this.#base}/${name}`, this.#base, this.#threadsFile);
-    }
-  }
-}
-
-/** The cgroup with cpusets that this process is in. */
-function ownGroup(cgroup: string, proc: string): { base: string; v1: boolean; why: string } {
-  const none = (why: string) => ({ base: "", v1: false, why });
-  let lines: string[];
-  try {
-    lines = Deno.readTextFileSync(`${proc}/self/cgroup`).split("\n");
-  } catch (e) {
-    return none(`no cgroups: ${toErr(e).message}`);
-  }
-  const paths = new Map(
-    lines.map((line) => /^\d+:([^:]*):(.*)$/.exec(line)).filter((m) => m).map((m) => [m![1], m![2]]),
-  );
-  const below = (folder: string, path: string) => path === "/" ? folder : `${folder}${path}`;
-  const v1 = [...paths].find(([controllers]) => controllers.split(",").includes("cpuset"));
-  if (v1) {
-    const base = below(`${cgroup}/cpuset`, v1[1]);
-    return exists(`${base}/tasks`) ? { base, v1: true, why: "" } : none(`${base} is not mounted here`);
-  }
-  const base = below(cgroup, paths.get("") ?? "/");
-  if (!exists(`${base}/cgroup.controllers`)) return none(`${base} is no cgroup`);
-  const controllers = Deno.readTextFileSync(`${base}/cgroup.controllers`).split(/\s+/);
-  return controllers.includes("cpuset")
-    ? { base, v1: false, why: "" }
-    : none(`${base} was not given the cpuset controller`);
-}
-
-/** Moves the threads of a group to another and removes it. */
-function dissolve(group: string, to: string, file: string): void {
-  if (!exists(group)) return;
-  for (let pass = 0; pass < DISSOLVE_PASSES; pass++) {
-    for (const tid of numbers(`${group}/${file}`)) join(`${to}/${file}`, tid); // one may start others meanwhile
-  }
-  try {
-    Deno.removeSync(group);
-  } catch {
-    // a thread that ends is still in it: the next boot removes it
-  }
 }
 
 /** Whether a thread is one of this process. */
 function isOurs(tid: number): boolean {
   return exists(`/proc/self/task/${tid}`);
-}
-
-function join(file: string, tid: number): void {
-  try {
-    write(file, String(tid));
-  } catch (e) {
-    if (exists(`/proc/${tid}`)) throw e; // else it has ended meanwhile
-  }
-}
-
-function write(path: string, text: string): void {
-  Deno.writeTextFileSync(path, text, { create: false });
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -2,7 +2,8 @@
  * Placer: moves threads to the cores that the core control gives them.
  *
  * Layer: core/host, in the kernel isolate; the CoreHost of core/sched/control.ts. Masks say where each thread runs; a
- * cpuset (cpuset.ts) holds them there where the host has one; interrupts are kept off dedicated cores (irqs.ts). Threads
+ * cpuset (cpuset.ts) holds them there where the host has one; owners of priority `lc` run before what still comes there
+ * (sched_weight.ts); interrupts are kept off dedicated cores (irqs.ts). Threads
  * that V8 and Deno start later inherit the mask of the one that starts them: they are looked for once a second.
  */
 
@@ -15,6 +16,7 @@ import { Cpuset } from "./cpuset.ts";
 import { Irqs } from "./irqs.ts";
 import { whyNoLibc } from "./libc.ts";
 import { cpuTimes, type Schedule, setSchedule, threadCounters } from "./sched.ts";
+import { Weight } from "./sched_weight.ts";
 import { allowedCpus, pinThread, threadIds } from "./threads.ts";
 
 /** How often threads are looked for that the runtime has started meanwhile. */
@@ -38,16 +40,18 @@ export class Placer implements CoreHost {
   readonly #clock: Clock;
   readonly #wall: Cpuset;
   readonly #irqs: Irqs;
+  readonly #weight: Weight;
   #plan: Plan | undefined;
   #cancelSweep: (() => void) | undefined;
   #cancelWall: (() => void) | undefined;
   /** Threads of the runtime that were moved, since the beginning. */
   #swept = 0;
 
-  constructor(clock: Clock, { wall = new Cpuset(), irqs = new Irqs() } = {}) {
+  constructor(clock: Clock, { wall = new Cpuset(), irqs = new Irqs(), weight = new Weight() } = {}) {
     this.#clock = clock;
     this.#wall = wall;
     this.#irqs = irqs;
+    this.#weight = weight;
   }
 
   place(plan: Plan): string[] {
@@ -62,6 +66,7 @@ export class Placer implements CoreHost {
   }
 
   schedule(tids: readonly number[], how: Schedule): void {
+    if (how.priority !== "lc") this.#weight.drop(tids);
     for (const tid of tids) setSchedule(tid, how);
   }
 
@@ -76,6 +81,7 @@ export class Placer implements CoreHost {
     return [
       ...lines,
       `shield ${this.#wall.shield}`,
+      `weight ${this.#weight.why === "" ? this.#weight.times : `- ${this.#weight.why}`}`,
       `irqs moved ${this.#irqs.moved} stuck ${this.#irqs.stuck}`,
       `swept ${this.#swept}`,
       "",
@@ -111,6 +117,7 @@ export class Placer implements CoreHost {
     this.#cancelWall?.();
     this.#cancelWall = undefined;
     this.#irqs.restore();
+    this.#weight.close();
     this.#wall.close();
   }
 
@@ -127,6 +134,7 @@ export class Placer implements CoreHost {
       shared,
       sharedTids: ours.filter((tid) => !owners.has(tid)),
     });
+    this.#weight.apply(dedicated.filter((p) => p.priority === "lc").flatMap((p) => p.tids));
     this.#irqs.keepOff(cpus);
     this.#sweepLater(dedicated.length > 0);
     return this.#pinAll(this.#plan!).filter((problem) => problem !== "");
@@ -135,7 +143,7 @@ export class Placer implements CoreHost {
   /** Pins all threads; a problem for each placement, "" for none. */
   #pinAll({ placements, shared }: Plan): string[] {
     const placed = new Set(placements.flatMap((p) => p.tids)), tids = threadIds().filter((tid) => !placed.has(tid));
-    const rest: Placement = { name: "the runtime", tids, cpus: shared, dedicated: false };
+    const rest: Placement = { name: "the runtime", tids, cpus: shared, dedicated: false, priority: "lc" };
     return [...placements, rest].map((placement) => this.#pin(placement));
   }
 

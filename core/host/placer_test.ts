@@ -46,12 +46,13 @@ interop("what a killed node has left of cgroups is removed by the next one", { n
   const dir = Deno.makeTempDirSync(), proc = `${dir}/proc`, cgroup = `${dir}/cgroup`;
   try {
     fakeV2(cgroup, proc);
-    Deno.mkdirSync(`${cgroup}/app/ring9cores-99-5`);
-    Deno.mkdirSync(`${cgroup}/app/ring9cores-77-123`);
+    Deno.mkdirSync(`${cgroup}/app/ring9cores-99-5-4`);
+    Deno.mkdirSync(`${cgroup}/app/ring9cores-98-5-40`);
+    Deno.mkdirSync(`${cgroup}/app/ring9cores-77-123-4`);
     Deno.mkdirSync(`${cgroup}/app/other`);
     new Cpuset({ cgroup, proc });
     const left = [...Deno.readDirSync(`${cgroup}/app`)].filter((d) => d.isDirectory).map((d) => d.name).sort();
-    assert.deepEqual(left, ["other", "ring9cores-77-123"], "77 lives, 99 does not");
+    assert.deepEqual(left, ["other", "ring9cores-77-123-4", "ring9cores-98-5-40"], "77 lives, 99 does not, and 98 may");
   } finally {
     Deno.removeSync(dir, { recursive: true });
   }
@@ -74,7 +75,8 @@ Deno.test("cgroup v2 without the cpuset controller, or none at all, is affinity 
 
 /** Files as a cgroup v2 has them; nothing answers behind them. */
 function fakeV2(cgroup: string, proc: string): void {
-  Deno.mkdirSync(`${proc}/self`, { recursive: true });
+  Deno.mkdirSync(`${proc}/self/ns`, { recursive: true });
+  Deno.symlinkSync("pid:[4]", `${proc}/self/ns/pid`);
   Deno.mkdirSync(`${proc}/77`);
   Deno.writeTextFileSync(`${proc}/77/stat`, `77 (a (b) c) S${" 0".repeat(18)} 123 0`);
   Deno.writeTextFileSync(`${proc}/self/cgroup`, "0::/app\n");

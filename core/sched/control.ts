@@ -307,12 +307,12 @@ export class CoreControl {
   #place(): void {
     const { shared } = this.table, placements: Placement[] = [];
     for (const client of this.#clients.values()) {
-      const { allocated } = this.table.client(client.name), { pin } = this.#settings(client);
+      const { allocated } = this.table.client(client.name), { pin, priority } = this.#settings(client);
       const pinned = pin?.filter((cpu) => shared.includes(cpu)) ?? [];
       const dedicated = allocated.length > 0, cpus = dedicated ? allocated : pinned.length > 0 ? pinned : shared;
       if (dedicated || pin) this.#touched = true;
       this.#moved(client, cpus, dedicated || pinned.length > 0);
-      placements.push({ name: client.name, tids: tidsOf(client), cpus, dedicated });
+      placements.push({ name: client.name, tids: tidsOf(client), cpus, dedicated, priority });
     }
     this.#shared(only(shared));
     this.#arm();

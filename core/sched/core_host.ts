@@ -37,6 +37,7 @@ export interface Placement {
   readonly cpus: readonly number[];
   /** Nobody else runs there. */
   readonly dedicated: boolean;
+  readonly priority: Priority;
 }
 
 /** Where all threads are to run. */

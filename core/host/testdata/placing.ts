@@ -18,7 +18,10 @@ const masksBefore = masks();
 const other = new Deno.Command("sleep", { args: ["60"], stdout: "null" }).spawn();
 const otherCpus = () => threadCpus(other.pid);
 const others = [otherCpus()];
-const problems = placer.place({ shared, placements: [{ name: "owner", tids: [owner], cpus: [cpu], dedicated: true }] });
+const problems = placer.place({
+  shared,
+  placements: [{ name: "owner", tids: [owner], cpus: [cpu], dedicated: true, priority: "lc" }],
+});
 await new Promise((resolve) => setTimeout(resolve, 100)); // the walls come a moment later
 const status = placer.status();
 const placed = threads();
@@ -37,7 +40,10 @@ others.push(otherCpus());
 if (walled && Deno.uid() === 0) placer.shield("off");
 others.push(otherCpus());
 if (walled && Deno.uid() === 0) placer.shield("session");
-placer.place({ shared: all, placements: [{ name: "owner", tids: [owner], cpus: all, dedicated: false }] });
+placer.place({
+  shared: all,
+  placements: [{ name: "owner", tids: [owner], cpus: all, dedicated: false, priority: "lc" }],
+});
 await new Promise((resolve) => setTimeout(resolve, 100));
 others.push(otherCpus());
 other.kill("SIGKILL");

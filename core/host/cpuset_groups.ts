@@ -1,0 +1,123 @@
+/**
+ * Cgroups of a node: where that of a controller lies, how groups below it are named, filled, and removed.
+ *
+ * Layer: core/host, below cpuset.ts and sched_weight.ts; over procfs.ts.
+ *
+ * What holds always: a group's name has the process's number, start time and name space of numbers, so that none of a
+ * living node is taken for what a dead one has left; of a node in another such name space nobody can tell, so it is left.
+ *
+ * See cgroups(7), pid_namespaces(7).
+ */
+
+import { toErr } from "../err.ts";
+import { numbers, startTime } from "./procfs.ts";
+
+/** Where the host's file systems are, for tests. */
+export interface CgroupRoots {
+  cgroup?: string;
+  proc?: string;
+}
+
+/** The cgroup of a controller that this process is in. */
+export interface OwnGroup {
+  /** Its folder; empty when there is none. */
+  readonly base: string;
+  readonly v1: boolean;
+  /** Why there is none. */
+  readonly why: string;
+}
+
+/** How often the threads in a group are moved out of it before it is removed. */
+const DISSOLVE_PASSES = 3;
+
+/** The cgroup of `controller` that this process is in. */
+export function ownGroup(controller: string, { cgroup = "/sys/fs/cgroup", proc = "/proc" }: CgroupRoots): OwnGroup {
+  const none = (why: string) => ({ base: "", v1: false, why });
+  let lines: string[];
+  try {
+    lines = Deno.readTextFileSync(`${proc}/self/cgroup`).split("\n");
+  } catch (e) {
+    return none(`no cgroups: ${toErr(e).message}`);
+  }
+  const paths = new Map(
+    lines.map((line) => /^\d+:([^:]*):(.*)$/.exec(line)).filter((m) => m).map((m) => [m![1], m![2]]),
+  );
+  const below = (folder: string, path: string) => path === "/" ? folder : `${folder}${path}`;
+  const v1 = [...paths].find(([controllers]) => controllers.split(",").includes(controller));
+  if (v1) {
+    const base = below(`${cgroup}/${controller}`, v1[1]);
+    return exists(`${base}/tasks`) ? { base, v1: true, why: "" } : none(`${base} is not mounted here`);
+  }
+  const base = below(cgroup, paths.get("") ?? "/");
+  if (!exists(`${base}/cgroup.controllers`)) return none(`${base} is no cgroup`);
+  const controllers = Deno.readTextFileSync(`${base}/cgroup.controllers`).split(/\s+/);
+  return controllers.includes(controller)
+    ? { base, v1: false, why: "" }
+    : none(`${base} was not given the ${controller} controller`);
+}
+
+/** What the names of this process's groups end with. */
+export function groupId(proc = "/proc"): string {
+  return `${Deno.pid}-${startTime(Deno.pid, proc)}-${pidSpace(proc)}`;
+}
+
+/** Groups below `base` whose names begin with one of `prefixes`, and whose node has gone. */
+export function leftovers(base: string, prefixes: readonly string[], proc = "/proc"): string[] {
+  let names: string[];
+  try {
+    names = [...Deno.readDirSync(base)].filter((d) => d.isDirectory).map((d) => d.name);
+  } catch {
+    return []; // what can not be listed can not be cleaned; who makes a group says why if it matters
+  }
+  const space = pidSpace(proc);
+  return names.filter((name) => {
+    const [, prefix, pid, start, where] = /^(.*-)(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
+    return prefixes.includes(prefix) && where === space && startTime(Number(pid), proc) !== start;
+  });
+}
+
+/** Moves the threads of a group to another and removes it. `file` is that in which they stand. */
+export function dissolve(group: string, to: string, file: string): void {
+  if (!exists(group)) return;
+  for (let pass = 0; pass < DISSOLVE_PASSES; pass++) {
+    for (const tid of numbers(`${group}/${file}`)) join(`${to}/${file}`, tid); // one may start others meanwhile
+  }
+  try {
+    Deno.removeSync(group);
+  } catch {
+    // a thread that ends is still in it: the next boot removes it
+  }
+}
+
+/** Puts a thread or a process into a group. One that has ended is none. */
+export function join(file: string, id: number): void {
+  try {
+    write(file, String(id));
+  } catch (e) {
+    if (exists(`/proc/${id}`)) throw e; // else it has ended meanwhile
+  }
+}
+
+/** Writes a file that is there. */
+export function write(path: string, text: string): void {
+  Deno.writeTextFileSync(path, text, { create: false });
+}
+
+/** Whether a file is there, and may be looked at. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The number of the name space that process numbers are of; 0 where it can not be told. */
+function pidSpace(proc: string): string {
+  try {
+    return /\[(\d+)\]/.exec(Deno.readLinkSync(`${proc}/self/ns/pid`))?.[1] ?? "0";
+  } catch {
+    return "0";
+  }
+}
