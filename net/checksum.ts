@@ -40,11 +40,6 @@ export function updateChecksum(check: number, was: number, is: number): number {
   return ~fold((~check & 0xffff) + (~was & 0xffff) + (is & 0xffff)) & 0xffff;
 }
 
-/** The same for a 32-bit field, such as an address. */
-export function updateChecksum32(check: number, was: number, is: number): number {
-  return updateChecksum(updateChecksum(check, was >>> 16, is >>> 16), was & 0xffff, is & 0xffff);
-}
-
 /** The partial sum of IPv4's pseudo-header: addresses as 32-bit numbers, `length` in bytes of transport header and data. */
 export function pseudoSum4(src: number, dst: number, proto: number, length: number): number {
   return fold((src >>> 16) + (src & 0xffff) + (dst >>> 16) + (dst & 0xffff) + proto + length);

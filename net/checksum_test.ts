@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { checksum, checksumOk, pseudoSum4, pseudoSum6, sum, updateChecksum, updateChecksum32 } from "./checksum.ts";
+import { checksum, checksumOk, pseudoSum4, pseudoSum6, sum, updateChecksum } from "./checksum.ts";
 import { hex, Random } from "./wire/wire_fixture.ts";
 
 /** RFC 1071 word by word. */
@@ -64,14 +64,9 @@ Deno.test("updateChecksum() gives what a new checksum would, RFC 1624's corner a
   for (let i = 0; i < 2000; i++) {
     const check = checksum(bytes, 0, 64), at = random.below(31) * 2;
     const view = new DataView(bytes.buffer);
-    const was = view.getUint16(at), was32 = view.getInt32(at);
+    const was = view.getUint16(at);
     view.setUint16(at, random.below(65536));
     assert.equal(updateChecksum(check, was, view.getUint16(at)), checksum(bytes, 0, 64), `seed ${seed}, turn ${i}`);
-    view.setUint16(at, was);
-    view.setInt32(at, random.below(2 ** 32) | 0);
-    const now32 = view.getInt32(at);
-    assert.equal(updateChecksum32(check, was32, now32), checksum(bytes, 0, 64), `seed ${seed}, turn ${i}`);
-    assert.equal(updateChecksum32(check, was32 >>> 0, now32 >>> 0), checksum(bytes, 0, 64), "unsigned as well");
   }
 });
 

@@ -11,7 +11,6 @@ import {
   BROADCAST4,
   BROADCAST_MAC,
   type Ip,
-  ipFromV4,
   ipv4Of,
   isIpv4,
   isLinkLocal,
@@ -29,9 +28,6 @@ import { put, set16, set32 } from "../wire/packet.ts";
 import type { Iface } from "./iface.ts";
 import type { IpLayer } from "./layer.ts";
 import type { Neighbor } from "./neighbors.ts";
-
-/** 255.255.255.255 */
-export const BROADCAST: Ip = ipFromV4(BROADCAST4);
 
 /** The way to one destination. */
 export class Hop {

@@ -8,7 +8,7 @@
  * See RFC 1812, 5.2.4 (forwarding), RFC 4191 (router preference), ip(3) of Plan 9 (iproute).
  */
 
-import { formatIp, formatPrefix, type Ip, isIpv4, type Prefix, sameIp, V4_BITS } from "../addr.ts";
+import { formatIp, type Ip, isIpv4, type Prefix, sameIp, V4_BITS } from "../addr.ts";
 import { LIMITS } from "./limits.ts";
 
 /** One line of iproute. Plain data. */
@@ -190,9 +190,4 @@ function gatewayKey(ip: Ip, iface: number): string {
 function sameWay(route: Route, gateway: Ip | undefined, iface: number): boolean {
   if (route.iface !== iface || (route.gateway === undefined) !== (gateway === undefined)) return false;
   return gateway === undefined || sameIp(route.gateway!, gateway);
-}
-
-/** For messages: `10.0.0.0/8`. */
-export function routeName(route: Route): string {
-  return formatPrefix(route.prefix);
 }

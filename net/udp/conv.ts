@@ -25,8 +25,7 @@ import type { Iface } from "../ip/iface.ts";
 import type { PathEntry } from "../ip/path.ts";
 import type { SendOptions, Trouble } from "../tcp/lower.ts";
 import { PROTO } from "../wire/ipv4.ts";
-import { set16 } from "../wire/packet.ts";
-import { UDP_BYTES } from "../wire/udp.ts";
+import { emitUdp, UDP_BYTES } from "../wire/udp.ts";
 import { DatagramQueue, type Ends } from "./queue.ts";
 import type { Udp } from "./udp.ts";
 
@@ -331,10 +330,8 @@ export class UdpConv {
       return;
     }
     const { buf, at: to } = output;
-    set16(buf, to, localPort);
-    set16(buf, to + 2, port);
-    set16(buf, to + 4, length);
-    buf.set(bytes.subarray(at, end), to + UDP_BYTES);
+    const payloadAt = emitUdp(buf, to, { srcPort: localPort, dstPort: port, payloadBytes: end - at });
+    buf.set(bytes.subarray(at, end), payloadAt);
     this.#udp.counters.OutDatagrams++;
     const echo = path.hop.isGroup && this.#udp.isHeardHere(path) ? buf.slice(to, to + length) : undefined;
     output.end(length, 6, options);

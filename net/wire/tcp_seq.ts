@@ -43,8 +43,3 @@ export function seqMax(a: Seq, b: Seq): Seq {
 export function seqMin(a: Seq, b: Seq): Seq {
   return seqLt(a, b) ? a : b;
 }
-
-/** Whether `a` is one of the `count` numbers (below 2 ** 31) that begin at `start`. */
-export function seqWithin(a: Seq, start: Seq, count: number): boolean {
-  return (a - start >>> 0) < count;
-}

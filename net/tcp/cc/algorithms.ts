@@ -1,5 +1,5 @@
 /**
- * The algorithms by name, and how one is saved and restored.
+ * The algorithms by name.
  *
  * Layer: net/tcp/cc, its front door for the engine.
  */
@@ -8,7 +8,6 @@ import { Bbr } from "./bbr.ts";
 import type { CcName, CcOptions, CongestionControl } from "./cc.ts";
 import { Cubic } from "./cubic.ts";
 import { NewReno } from "./newreno.ts";
-import { restore, type Saved } from "./state.ts";
 
 const ALGORITHMS: Record<CcName, new (options: CcOptions) => CongestionControl> = {
   bbr: Bbr,
@@ -30,13 +29,4 @@ export function isCcName(name: string): name is CcName {
 /** A new algorithm for a new connection (or one that changes its algorithm in mid-flight). */
 export function createCc(name: CcName, options: CcOptions): CongestionControl {
   return new ALGORITHMS[name](options);
-}
-
-/** One that goes on from what `save(cc)` gave; with a name that is unknown here, a fresh default one. */
-export function restoreCc(saved: Saved, options: CcOptions): CongestionControl {
-  const name = saved.name;
-  if (typeof name !== "string" || !isCcName(name)) return createCc(DEFAULT_CC, options);
-  const cc = createCc(name, options);
-  restore(cc, saved);
-  return cc;
 }
