@@ -12,7 +12,7 @@
 
 import type { Clock } from "./clock.ts";
 import { Chan, type Create, Dev, Req, type User, type Walk } from "./dev.ts";
-import { Err } from "./err.ts";
+import { type Code, Err } from "./err.ts";
 import {
   type Dir,
   type Dirent,
@@ -260,31 +260,32 @@ export class Tree extends Dev<TreeFile> {
   /** Walks on from `at`, as far as it goes; the first name of all that cannot be walked throws. */
   #walkOn(c: Chan<TreeFile>, names: string[], at: TreeEntry, qids: Qid[], req: Req): MaybePromise<Walk<TreeFile>> {
     while (qids.length < names.length) {
-      let next: MaybePromise<TreeEntry>;
+      let next: MaybePromise<Step>;
       try {
         next = this.#step(at, names[qids.length], req);
       } catch (thrown) {
-        return ended(qids, thrown);
+        return failed(qids, thrown);
       }
       if (next instanceof Promise) {
-        return next.then((entry) => {
-          qids.push(entry.qid);
-          return this.#walkOn(c, names, entry, qids, req);
-        }, (thrown) => ended(qids, thrown));
+        return next.then((step) => {
+          if (typeof step === "string") return ended(qids, step);
+          qids.push(step.qid);
+          return this.#walkOn(c, names, step, qids, req);
+        }, (thrown) => failed(qids, thrown));
       }
+      if (typeof next === "string") return ended(qids, next);
       qids.push(next.qid);
       at = next;
     }
     return { qids, chan: this.#chan(at, c.user) };
   }
 
-  #step(at: TreeEntry, name: string, req: Req): MaybePromise<TreeEntry> {
-    if (!(at.node instanceof DirNode)) throw new Err("ENOTDIR");
-    this.#check(at, req.user, EXEC);
+  #step(at: TreeEntry, name: string, req: Req): MaybePromise<Step> {
+    if (!(at.node instanceof DirNode)) return "ENOTDIR";
+    if (!this.#allows(at, req.user, EXEC)) return "EACCES";
     if (name === "..") return at.parent;
     const next = at.child(name, req);
-    if (next instanceof Promise) return next.then((entry) => found(entry));
-    return found(next);
+    return next instanceof Promise ? next.then(orAbsent) : orAbsent(next);
   }
 
   #openEntry(c: Chan<TreeFile>, entry: TreeEntry, mode: number, req: Req): MaybePromise<Chan<TreeFile>> {
@@ -357,22 +358,34 @@ export class Tree extends Dev<TreeFile> {
   }
 
   #check(entry: TreeEntry, user: User, want: number): void {
+    if (!this.#allows(entry, user, want)) throw new Err("EACCES");
+  }
+
+  #allows(entry: TreeEntry, user: User, want: number): boolean {
     const { mode, uid = this.#hostowner, gid = uid } = entry.node;
     let bits = mode & 7;
     const name = isPrivileged(user, this.#hostowner) ? this.#hostowner : user.name;
     if (name === uid) bits |= (mode >> 6) & 7;
     if (name === gid) bits |= (mode >> 3) & 7;
-    if ((bits & want) !== want) throw new Err("EACCES");
+    return (bits & want) === want;
   }
 }
 
-function found(entry: TreeEntry | undefined): TreeEntry {
-  if (!entry) throw new Err("ENOENT");
-  return entry;
+/** Where a name leads, or why it leads nowhere: a walk ends at each mount point, and an Err costs more than the walk. */
+type Step = TreeEntry | Code;
+
+function orAbsent(entry: TreeEntry | undefined): Step {
+  return entry ?? "ENOENT";
 }
 
 /** How a walk ends that cannot go on: with an error when it is the first name, else short. */
-function ended(qids: Qid[], thrown: unknown): Walk<TreeFile> {
+function ended(qids: Qid[], why: Code): Walk<TreeFile> {
+  if (qids.length === 0) throw new Err(why);
+  return { qids, chan: null };
+}
+
+/** The same, of what an author's function has thrown. */
+function failed(qids: Qid[], thrown: unknown): Walk<TreeFile> {
   if (qids.length === 0) throw thrown;
   return { qids, chan: null };
 }
