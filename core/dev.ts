@@ -207,8 +207,9 @@ export abstract class Dev<T = unknown> {
   fsync(_c: Chan<T>, _dataOnly: boolean, _req: Req): MaybePromise<void> {}
 
   /**
-   * Takes or frees a byte-range lock: 0 granted, 1 held by another (9P2000.L's status). A Dev that answers
-   * undefined leaves it to the server's own lock table.
+   * Takes or frees a byte-range lock: 0 granted, 1 held by another (9P2000.L's status); with flag 1 it is answered when
+   * it is granted. `clientId` tells clients of one name apart. A Dev that answers undefined leaves it to the server's own
+   * lock table.
    */
   lock(_c: Chan<T>, _lock: Flock, _req: Req): MaybePromise<number> | undefined {
     return undefined;

@@ -359,7 +359,10 @@ export class RemoteFile implements OpenFile {
     return this.ops.statfs(this.#use(), signal);
   }
 
-  /** Takes or frees a lock on a range; false when another holds it. Asking does not wait: ask again. */
+  /**
+   * Takes or frees a lock on a range; false when another holds it. With `flags` 1 a ring9 server answers when it is
+   * granted; others may answer false all the same: ask again.
+   */
   async lock(lock: Partial<Flock> & { type: number }, signal?: Signal): Promise<boolean> {
     const status = await this.ops.lock(this.#useOpen(), fullLock(lock), signal);
     if (status === 0 || status === 1) return status === 0;

@@ -13,6 +13,7 @@ import { Err } from "../err.ts";
 import { Writer } from "./cursor.ts";
 import { DirReader } from "./dir_reader.ts";
 import { closeFid, type Fid } from "./fid.ts";
+import { clientOf, ownId } from "./locks.ts";
 import { openModeOf, plan9Mode } from "./mode.ts";
 import * as m from "./msg.ts";
 import type { Rmsg, Tmsg } from "./msg.ts";
@@ -27,6 +28,7 @@ import {
   DMNAMEDPIPE,
   DMSOCKET,
   DMSYMLINK,
+  type Flock,
   MAXNAME,
   type MaybePromise,
   NOFID,
@@ -133,14 +135,14 @@ export class Ops {
       case m.Tunlinkat:
         return then(unlinkat(msg, fid.dir, req), () => ({ type: m.Runlinkat, tag }));
       case m.Tlock: {
-        const status = fid.file.dev.lock(fid.file, msg.lock, req) ??
-          this.#s.srv.locks.lock(fid.file, { session: this.#s, fid: fid.id }, msg.lock);
+        const lock = this.#owned(msg.lock);
+        const status = fid.file.dev.lock(fid.file, lock, req) ?? this.#s.srv.locks.lock(fid.file, lock, req);
         return then(status, (status) => ({ type: m.Rlock, tag, status }));
       }
       case m.Tgetlock: {
-        const lock = fid.file.dev.getlock(fid.file, msg.lock, req) ??
-          this.#s.srv.locks.getlock(fid.file, { session: this.#s, fid: fid.id }, msg.lock);
-        return then(lock, (lock) => ({ type: m.Rgetlock, tag, lock }));
+        const lock = this.#owned(msg.lock);
+        const found = fid.file.dev.getlock(fid.file, lock, req) ?? this.#s.srv.locks.getlock(fid.file, lock);
+        return then(found, (lock) => ({ type: m.Rgetlock, tag, lock: { ...lock, clientId: clientOf(lock.clientId) } }));
       }
       case m.Txattrwalk: {
         this.#s.fids.checkFree(msg.newfid);
@@ -154,6 +156,11 @@ export class Ops {
         fid.xattr = new XattrWrite(fid.file, msg.name, msg.size, msg.flags);
         return { type: m.Rxattrcreate, tag };
     }
+  }
+
+  /** A lock as this session's. */
+  #owned(lock: Flock): Flock {
+    return { ...lock, clientId: ownId(this.#s.id, lock.clientId) };
   }
 
   // ---- fids
@@ -238,7 +245,7 @@ export class Ops {
 
   #clunk(fid: Fid): MaybePromise<void> {
     this.#s.fids.delete(fid);
-    if (fid.chan) this.#s.srv.locks.release(fid.chan, { session: this.#s, fid: fid.id });
+    if (fid.chan) this.#s.srv.locks.release(fid.chan);
     if (fid.busy === 0) return this.#closed(fid);
     // Requests still run on the file: the number is free now, the file when they are done.
     fid.idle = () => this.#background(this.#closed(fid));

@@ -40,6 +40,9 @@ const SMALL_REPLY_BYTES = 4096;
 
 /** One connection. */
 export class Session {
+  static #count = 0;
+  /** Tells it from all others of this isolate. */
+  readonly id: number = ++Session.#count;
   readonly srv: Srv;
   readonly remote: string;
   readonly fids: FidTable;
@@ -237,7 +240,7 @@ export class Session {
   async #closeIdle(fid: Fid): Promise<void> {
     while (fid.ready) await fid.ready.catch(() => {});
     if (fid.busy > 0) await new Promise<void>((resolve) => fid.idle = resolve);
-    if (fid.chan) this.srv.locks.release(fid.chan, { session: this, fid: fid.id });
+    if (fid.chan) this.srv.locks.release(fid.chan);
     await closeFid(fid);
   }
 

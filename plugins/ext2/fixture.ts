@@ -7,7 +7,8 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../core/clock.ts";
 import { type Chan, Req, type User } from "../../core/dev.ts";
-import { type Dirent, DMDIR, NONUNAME, ORDWR, OREAD, type U64 } from "../../core/p9/types.ts";
+import { LOCK_WRITE } from "../../core/p9/locks.ts";
+import { type Dirent, DMDIR, type Flock, NONUNAME, ORDWR, OREAD, type U64 } from "../../core/p9/types.ts";
 import { tree } from "../../core/tree.ts";
 import { type Behind, Front } from "./front.ts";
 import { parseSource } from "./source.ts";
@@ -17,6 +18,11 @@ export const root: User = { name: "root", uid: 0, gid: 0 };
 export const ken: User = { name: "ken", uid: 1001, gid: 1001 };
 
 export type Fid = Chan<Behind>;
+
+/** A lock of a process of a client: to write bytes 10 to 19, unless it says else. */
+export function flock(clientId: string, procId: number, part: Partial<Flock> = {}): Flock {
+  return { type: LOCK_WRITE, flags: 0, start: 10, length: 10, clientId, procId, ...part };
+}
 
 /** A clock that moves a millisecond at each look, with no alarms. */
 export function testClock(start = 1_700_000_000_000): Clock {

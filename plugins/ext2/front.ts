@@ -8,10 +8,10 @@
 
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
 import { Err } from "../../core/err.ts";
-import type { Dir, Dirent, MaybePromise, Qid, Statfs, U64, Wstat } from "../../core/p9/types.ts";
+import type { Dir, Dirent, Flock, MaybePromise, Qid, Statfs, U64, Wstat } from "../../core/p9/types.ts";
 import { then } from "../../core/tree_node.ts";
 import type { Source } from "./source.ts";
-import { adopt, save, savedChans, type VolumeState } from "./state.ts";
+import { adopt, save, savedChans, savedWaits, type VolumeState, type Wait } from "./state.ts";
 import type { OpenVolume, Volumes } from "./volumes.ts";
 
 /** What a fid holds: the Chan behind it, and the volume that it is of (null: a control file). */
@@ -21,12 +21,25 @@ export interface Behind {
 }
 
 /** The version that `save` writes. */
-export const PLUGIN_STATE_VERSION = 1;
+export const PLUGIN_STATE_VERSION = 2;
 
 /** All that another instance needs to go on: plain data. */
 export interface PluginState {
   version: number;
-  volumes: { source: Source; firstId: number; state: VolumeState }[];
+  volumes: { source: Source; firstId: number; firstWait: number; state: VolumeState }[];
+}
+
+/** A state, and what the fids and the requests for locks that wait are called in it. */
+export interface Saved {
+  state: PluginState;
+  ids: Map<Chan, number>;
+  waits: Map<Req, number>;
+}
+
+/** What goes on, by the numbers that `Saved` has. */
+export interface Resumed {
+  chans: Map<number, Chan<Behind>>;
+  waits: Map<number, Wait>;
 }
 
 export class Front extends Dev<Behind> {
@@ -147,6 +160,16 @@ export class Front extends Dev<Behind> {
     return chan.dev.fsync(chan, dataOnly, req);
   }
 
+  override lock(c: Chan<Behind>, lock: Flock, req: Req): MaybePromise<number> | undefined {
+    const chan = this.#behind(c);
+    return chan.dev.lock(chan, lock, req);
+  }
+
+  override getlock(c: Chan<Behind>, lock: Flock, req: Req): MaybePromise<Flock> | undefined {
+    const chan = this.#behind(c);
+    return chan.dev.getlock(chan, lock, req);
+  }
+
   override getxattr(c: Chan<Behind>, name: string, req: Req): MaybePromise<Uint8Array> {
     const chan = this.#behind(c);
     return chan.dev.getxattr(chan, name, req);
@@ -169,39 +192,42 @@ export class Front extends Dev<Behind> {
   }
 
   /**
-   * Hands all volumes over: every change is on the disks, which are let go. Answers the state, and the fids' numbers in it;
-   * those of control files have none. From now on this instance answers ESTALE. When a disk fails, it throws and lets none go.
+   * Hands all volumes over: every change is on the disks, which are let go. Fids of control files have no number. From now
+   * on this instance answers ESTALE, also to who waits. When a disk fails, it throws and lets none go.
    */
-  async save(): Promise<{ state: PluginState; ids: Map<Chan, number> }> {
-    const state: PluginState = { version: PLUGIN_STATE_VERSION, volumes: [] }, numbers = new Map<Chan, number>();
-    const volumes = this.#volumes.list();
-    for (const volume of volumes) {
-      const firstId = numbers.size, saved = await save(volume.dev);
-      savedChans(volume.dev).forEach((chan, i) => numbers.set(chan, firstId + i));
-      state.volumes.push({ source: volume.source, firstId, state: saved });
+  async save(): Promise<Saved> {
+    const state: PluginState = { version: PLUGIN_STATE_VERSION, volumes: [] };
+    const numbers = new Map<Chan, number>(), waits = new Map<Req, number>(), volumes = this.#volumes.list();
+    for (const { dev, source } of volumes) {
+      const firstId = numbers.size, firstWait = waits.size, saved = await save(dev);
+      savedChans(dev).forEach((chan, i) => numbers.set(chan, firstId + i));
+      savedWaits(dev).forEach((req, i) => waits.set(req, firstWait + i));
+      state.volumes.push({ source, firstId, firstWait, state: saved });
     }
     for (const volume of volumes) await this.#volumes.handOver(volume);
     const known = [...this.#chans].filter((c) => numbers.has(c.aux.chan));
-    return { state, ids: new Map(known.map((c) => [c, numbers.get(c.aux.chan)!])) };
+    return { state, ids: new Map(known.map((c) => [c, numbers.get(c.aux.chan)!])), waits };
   }
 
-  /** Goes on from a state: opens its disks, and answers the fids by their numbers. All of it, or nothing. */
-  async adopt(state: PluginState): Promise<Map<number, Chan<Behind>>> {
+  /** Goes on from a state: opens its disks, and answers its fids and waits. All of it, or nothing. */
+  async adopt(state: PluginState): Promise<Resumed> {
     if (state.version !== PLUGIN_STATE_VERSION) {
       throw new Err("EINVAL", `a state of version ${state.version} is not known`);
     }
-    const chans = new Map<number, Chan<Behind>>(), opened: OpenVolume[] = [];
+    const resumed: Resumed = { chans: new Map(), waits: new Map() }, opened: OpenVolume[] = [];
     try {
-      for (const { source, firstId, state: saved } of state.volumes) {
+      for (const { source, firstId, firstWait, state: saved } of state.volumes) {
         const volume = await this.#volumes.open(source, { state: saved });
         opened.push(volume);
-        for (const [id, chan] of await adopt(volume.dev, saved)) chans.set(firstId + id, this.#wrap(chan, volume));
+        const { chans, waits } = await adopt(volume.dev, saved);
+        for (const [id, chan] of chans) resumed.chans.set(firstId + id, this.#wrap(chan, volume));
+        waits.forEach((wait, i) => resumed.waits.set(firstWait + i, wait));
       }
     } catch (thrown) {
       for (const volume of opened) await this.#volumes.handOver(volume);
       throw thrown;
     }
-    return chans;
+    return resumed;
   }
 
   #wrap(chan: Chan, volume: OpenVolume | null): Chan<Behind> {

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { makeDisk } from "../../tests/ext2_image.ts";
 import { Req } from "../../core/dev.ts";
+import { LOCK_BLOCKED, LOCK_MAY_WAIT, LOCK_SUCCESS, LOCK_WRITE } from "../../core/p9/locks.ts";
 import { DMDIR, ORDWR } from "../../core/p9/types.ts";
 import { ffi, interop } from "../../tests/skip.ts";
-import { Fixture, root } from "./fixture.ts";
+import { Fixture, flock, root } from "./fixture.ts";
 import type { Order, Report } from "./state_worker_fixture.ts";
 
 /** A folder with a disk for one test. */
@@ -36,7 +37,7 @@ async function inWorker(order: Order): Promise<Report> {
 }
 
 interop(
-  "a volume goes on in another isolate: open, unlinked, renamed files, half a listing",
+  "a volume goes on in another isolate: open, unlinked, renamed files, half a listing, locks and who waits for one",
   { needs: [ffi] },
   async () => {
     await withDisk(async (disk) => {
@@ -53,14 +54,28 @@ interop(
       const moved = await here.walk("usr", "dir/file0");
       await front.rename(moved, await here.walk("usr", ""), "file zero", req);
       const listing = await here.fid("usr", "dir"), page = await here.page(listing, 0, 700);
+      const locked = await here.create("usr", "locked"), waiting = await here.fid("usr", "locked", ORDWR);
+      assert.equal(await front.lock(locked, flock("1/guest", 7), req), LOCK_SUCCESS);
+      assert.equal(await front.lock(waiting, flock("2/guest", 7), req), LOCK_BLOCKED);
+      const waiter = new Req(root), wait = front.lock(waiting, flock("2/guest", 7, { flags: LOCK_MAY_WAIT }), waiter)!;
       const free = (await front.statfs(open, req)).bfree;
 
-      const { state, ids } = await front.save();
+      const gone = assert.rejects(async () => await wait, { code: "ESTALE" });
+      const { state, ids, waits } = await front.save();
+      await gone;
       await assert.rejects(async () => await here.text(open), { code: "ESTALE" });
       const id = (fid: typeof open) => ids.get(fid)!;
       const order: Order = {
         state,
-        ids: { open: id(open), unlinked: id(unlinked), listing: id(listing), moved: id(moved) },
+        ids: {
+          open: id(open),
+          unlinked: id(unlinked),
+          listing: id(listing),
+          moved: id(moved),
+          locked: id(locked),
+          waiting: id(waiting),
+        },
+        wait: waits.get(waiter)!,
         cookie: Number(page[page.length - 1].next),
       };
       const report = await inWorker(order);
@@ -69,6 +84,14 @@ interop(
       assert.ok(seen.length > 5 && seen.length < 50);
       assert.deepEqual([...seen, ...report.rest].sort(), names.slice(1).sort());
       assert.equal(report.movedName, "file zero");
+      assert.deepEqual(report.locks, {
+        holder: { type: LOCK_WRITE, start: 10, length: 10, procId: 7, clientId: "1/guest" },
+        stranger: LOCK_BLOCKED,
+        owner: LOCK_SUCCESS,
+        waitsStill: true,
+        granted: LOCK_SUCCESS,
+        strangerAfter: LOCK_BLOCKED,
+      });
       assert.deepEqual(report.log, []);
 
       const again = new Fixture(), volume = await again.open("usr", disk);
@@ -95,7 +118,11 @@ interop(
       const other = structuredClone(state);
       other.volumes[0].state.places[1].generation += 5;
       await assert.rejects(next.front.adopt(other), { code: "EINVAL", message: /not of this disk/ });
-      const fids = await next.front.adopt(state);
+      const clash = structuredClone(state);
+      const lock = (procId: number) => ({ chan: 0, lock: flock("1/guest", procId) });
+      clash.volumes[0].state.locks = [lock(1), lock(2)];
+      await assert.rejects(next.front.adopt(clash), { code: "EINVAL", message: /each other's way/ });
+      const { chans: fids } = await next.front.adopt(state);
       assert.equal(await next.write(fids.get(0)!, "goes on", 0), 7);
       assert.equal(fids.get(0)!.mode, ORDWR);
       await next.volumes.closeAll();

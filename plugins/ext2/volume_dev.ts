@@ -11,6 +11,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
 import { Err } from "../../core/err.ts";
+import { LockTable } from "../../core/p9/locks.ts";
 import { createPerm, S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFSOCK, unixPermissions } from "../../core/p9/mode.ts";
 import {
   type Dir,
@@ -26,6 +27,7 @@ import {
   DMSOCKET,
   DMSYMLINK,
   DMTMP,
+  type Flock,
   makeDir,
   type MaybePromise,
   NONUNAME,
@@ -99,6 +101,8 @@ export class VolumeDev extends Dev<File> {
   readonly chans = new Set<Chan<File>>();
   /** Who has a file for exclusive use open. */
   readonly openers = new Map<Inode, Chan<File>>();
+  /** Byte-range locks, which go with the volume (state.ts). */
+  readonly locks = new LockTable();
 
   private constructor(
     override readonly name: string,
@@ -187,6 +191,7 @@ export class VolumeDev extends Dev<File> {
   override clunk(c: Chan<File>): MaybePromise<void> {
     const { place } = c.aux, removes = c.mode !== -1 && c.mode & ORCLOSE && place.parent;
     this.chans.delete(c);
+    this.locks.release(c);
     if (this.openers.get(place.inode) === c) this.openers.delete(place.inode);
     c.mode = -1;
     if (!removes) return this.places.drop(place);
@@ -284,6 +289,14 @@ export class VolumeDev extends Dev<File> {
   /** The volume's order of writing knows no single files: all of it goes to the disk. */
   override fsync(): MaybePromise<void> {
     return this.fs.sync();
+  }
+
+  override lock(c: Chan<File>, lock: Flock, req: Req): MaybePromise<number> {
+    return this.locks.lock(c, lock, req);
+  }
+
+  override getlock(c: Chan<File>, lock: Flock): Flock {
+    return this.locks.getlock(c, lock);
   }
 
   override getxattr(c: Chan<File>, name: string, req: Req): MaybePromise<Uint8Array> {

@@ -171,6 +171,7 @@ export class Volumes {
   async handOver(volume: OpenVolume): Promise<void> {
     volume.cancel?.();
     volume.gone = new Err("ESTALE", `the volume ${volume.source.name} has moved`);
+    volume.dev.locks.clear(volume.gone);
     this.#open.delete(volume.source.name);
     await volume.owned.release();
   }
@@ -219,6 +220,7 @@ export class Volumes {
     volume.cancel?.();
     volume.cancel = null;
     volume.gone = why;
+    volume.dev.locks.clear(why);
     this.#open.delete(volume.source.name);
     await volume.fs.close();
   }
