@@ -1,15 +1,18 @@
 /**
  * Noise: what a provisioned core is worth: quanta of fixed work (FWQ) and of fixed time (FTQ) of a provisioned isolate with
- * `priority lc` and with `rt`, of one that runs where all others do, and of a pinned C program.
+ * `priority lc` (the default) and with `rt`, of one that runs where all others do, and of a pinned C program.
  *
- * Run: deno task bench noise [--json] [--rounds=15], as root, on a machine of two CPUs at the least, in a session of its own
- * (setsid -w), since the shield is against the session's other processes; gcc for the C side. All is done through a mount
- * of a node that is booted for it, as a user does it.
+ * Run: deno task bench noise [--json] [--rounds=15] [--shield=session], as root, on a machine of two CPUs at the least, in a
+ * session of its own (setsid -w), since the shield is against the session's other processes; gcc for the C side.
+ * `--shield=user` is against all processes of root's: `unshare --pid --fork --kill-child --mount-proc` before it leaves those
+ * in peace that are not the benchmark's, since they are not to be seen then. All is done through a mount of a node that is
+ * booted for it, as a user does it.
  *
- * Each is measured without load, beside busy isolates of the same node (`node`), and beside busy processes of the host
- * (`host`). They take turns, a slice of each kind a round. A slice's measure is what a tenth of its quanta are
- * faster than; a quantum deviates when it takes twice as long, or does half as much: two hardware threads of one core
- * slow each other down by a half, which is no thread's doing. Shares are of all quanta, and the median of the rounds.
+ * Each is measured without load, beside a busy isolate of the same node for each CPU (`node`), and beside as many busy
+ * processes of the host (`host`): both would use all CPUs, and do while nothing is provisioned. They take turns, a slice of each kind a
+ * round. A slice's measure is what a tenth of its quanta are faster than; a quantum deviates when it takes twice as long,
+ * or does half as much: two hardware threads of one core slow each other down by a half, which is no thread's doing. Shares
+ * are of all quanta, and the median of the rounds; where none deviated, ratios take it for one.
  */
 
 import type { Client } from "../core/p9/client.ts";
@@ -31,7 +34,7 @@ const KINDS: Kind[] = [
   { name: "FWQ, 50 us", test: "fwq", size: 40_000, samples: 1000 },
   { name: "FTQ, 1 ms", test: "ftq", size: 1000, samples: 60 },
 ];
-const WHO = ["isolate, where all run", "C, pinned", "isolate, provisioned", "the same, rt"] as const;
+const WHO = ["isolate, where all run", "C, pinned", "provisioned, lc", "provisioned, rt"] as const;
 type Who = typeof WHO[number];
 
 /** Iterations between two looks at the clock. */
@@ -40,6 +43,7 @@ const DEVIATES = 2, MEASURE = 0.1, BOUNDS = [1.2, 2, 5, 10, 100];
 /** From a write until the walls stand. */
 const SETTLE_MS = 60;
 const ROUNDS = number("rounds", 15), CPUS = navigator.hardwareConcurrency, LOAD = Deno.loadavg()[0];
+const SHIELD = Deno.args.find((arg) => arg.startsWith("--shield="))?.slice("--shield=".length) ?? "session";
 
 /** Where this process may run. */
 const OURS = formatCpus(allowedCpus());
@@ -54,7 +58,9 @@ interface Row {
 
 const rows: Row[] = [];
 const fwq = await buildC();
-let isolation = "";
+/** How the core was kept: lines of /sys/cores/status. */
+let mode = "";
+const stolen = stolenS();
 
 for (const load of ["none", "node", "host"]) await underLoad(load);
 await Deno.remove(fwq);
@@ -66,7 +72,7 @@ async function underLoad(load: string): Promise<void> {
   await using client = await node.connect();
   await ctl(client, "/sys/plugins/ctl", `load ${plugin}`);
   await ctl(client, "/sys/plugins/quantum/ctl", "lend 0");
-  const shield = await ctl(client, "/sys/cores/ctl", "shield session").then(() => "shield session", () => "no shield");
+  await ctl(client, "/sys/cores/ctl", `shield ${SHIELD}`).catch((e) => console.error(`no shield: ${e.message}`));
   for (const kind of KINDS) await slice("isolate, where all run", kind, client); // the engine has optimised it by then
   await using _stop = await startLoad(client, load);
   const mine = new Map(WHO.flatMap((who) => KINDS.map((kind) => [`${who} ${kind.name}`, rowOf(who, kind, load)])));
@@ -74,21 +80,31 @@ async function underLoad(load: string): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     for (let i = 0; i < WHO.length; i++) {
       const who = WHO[(round + i) % WHO.length];
-      const alone = who === "isolate, provisioned" || who === "the same, rt";
-      if (alone) {
-        const priority = who === "the same, rt" ? "rt" : "lc";
+      const priority = who === "provisioned, lc" ? "lc" : who === "provisioned, rt" ? "rt" : "";
+      if (priority) {
         await ctl(client, "/sys/plugins/quantum/ctl", `priority ${priority}\ncores 1\nguaranteed 1`);
         await sleep(SETTLE_MS);
-        isolation = `${(await client.readText("/sys/cores/status")).split("\n")[0]}, ${shield}`;
+        if (priority === "lc") mode = modeOf(await client.readText("/sys/cores/status"));
       }
       for (const kind of KINDS) mine.get(`${who} ${kind.name}`)!.slices.push(await slice(who, kind, client));
-      if (alone) {
+      if (priority) {
         await ctl(client, "/sys/plugins/quantum/ctl", "guaranteed 0");
         await sleep(SETTLE_MS);
         while (formatCpus(allowedCpus()) !== OURS) await sleep(SETTLE_MS); // the shield was against us, too
       }
     }
   }
+}
+
+/** The lines that say how a core is kept. */
+function modeOf(status: string): string {
+  return status.split("\n").filter((line) => /^(isolation|why|shield|weight|irqs) /.test(line)).join("; ");
+}
+
+/** Seconds that the hypervisor has kept from the last CPU. */
+function stolenS(): number {
+  const line = new RegExp(`^cpu${CPUS - 1} .*$`, "m").exec(Deno.readTextFileSync("/proc/stat"))!;
+  return Number(line[0].split(" ")[8]) / 100;
 }
 
 function rowOf(who: Who, { name }: Kind, load: string): Row {
@@ -112,15 +128,15 @@ async function inC(test: string, size: number, samples: number): Promise<number[
   return new TextDecoder().decode(stdout).trim().split("\n").map(Number);
 }
 
-/** Two busy isolates or processes for each CPU but one. */
+/** A busy isolate or process for each CPU. */
 async function startLoad(client: Client, load: string): Promise<AsyncDisposable> {
-  const count = Math.max(2, CPUS - 1), children: Deno.ChildProcess[] = [];
-  for (let i = 0; i < count && load === "node"; i++) {
+  const children: Deno.ChildProcess[] = [];
+  for (let i = 0; i < CPUS && load === "node"; i++) {
     await ctl(client, "/sys/plugins/ctl", `load ${plugin} as busy${i}`);
     await ctl(client, `/proc/1/ns`, `bind '#busy${i}' /n/busy${i}`);
     await ctl(client, `/n/busy${i}/ctl`, "busy on");
   }
-  for (let i = 0; i < count && load === "host"; i++) {
+  for (let i = 0; i < CPUS && load === "host"; i++) {
     children.push(new Deno.Command("/bin/sh", { args: ["-c", "while :; do :; done"] }).spawn());
   }
   await sleep(300);
@@ -170,15 +186,19 @@ function report(): void {
           table.find((r) => r.who === who && r.kind === name && r.load === load)!.deviating,
           1 / samples / ROUNDS,
         );
-      const own = share("isolate, provisioned"), rt = share("the same, rt");
+      const own = share("provisioned, lc"), rt = share("provisioned, rt");
       const all = share("isolate, where all run"), c = share("C, pinned");
-      return { load, kind: name, allToOwn: all / own, allToRt: all / rt, cToRt: c / rt };
+      return { load, kind: name, allToLc: all / own, allToRt: all / rt, cToLc: c / own };
     })
   );
   if (Deno.args.includes("--json")) {
-    return console.log(JSON.stringify({ cpus: CPUS, load: LOAD, isolation, rounds: ROUNDS, table, ratios: ratiosOf }));
+    return console.log(JSON.stringify({ cpus: CPUS, load: LOAD, mode, rounds: ROUNDS, table, ratios: ratiosOf }));
   }
-  console.log(`${CPUS} CPUs, load at the start ${LOAD.toFixed(1)}, ${isolation}, ${ROUNDS} rounds\n`);
+  const kinds = KINDS.map(({ name, samples }) => `${samples} of ${name}`).join(", ");
+  console.log(`${CPUS} CPUs, load at the start ${LOAD.toFixed(1)}, ${ROUNDS} rounds; a slice: ${kinds}`);
+  console.log(`a quantum deviates above ${DEVIATES}x of what a tenth of its slice is faster than`);
+  console.log(`provisioned: ${mode}`);
+  console.log(`stolen from CPU ${CPUS - 1} by the hypervisor: ${(stolenS() - stolen).toFixed(2)} s\n`);
   const bounds = [...BOUNDS.map((bound) => `<=${bound}x`), `>${BOUNDS.at(-1)}x`];
   const columns = ["p50", "p99", "max", "deviate", "median", ...bounds];
   console.log("quanta".padEnd(36) + "load ".padEnd(6) + columns.map((c) => c.padStart(9)).join(""));
@@ -190,11 +210,9 @@ function report(): void {
     );
   }
   console.log("\ndeviating quanta, ratios (target 10):");
-  for (const { load, kind, allToOwn, allToRt, cToRt } of ratiosOf) {
-    const [own, rt, c] = [allToOwn, allToRt, cToRt].map((ratio) => ratio.toFixed(1));
-    console.log(
-      `${kind}, load ${load}`.padEnd(24) + `where all run : provisioned ${own}, : rt ${rt}; C pinned : rt ${c}`,
-    );
+  for (const { load, kind, allToLc, allToRt, cToLc } of ratiosOf) {
+    const [lc, rt, c] = [allToLc, allToRt, cToLc].map((ratio) => ratio.toFixed(1));
+    console.log(`${kind}, load ${load}`.padEnd(24) + `where all run : lc ${lc}, : rt ${rt}; C pinned : lc ${c}`);
   }
 }
 

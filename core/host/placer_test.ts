@@ -5,12 +5,15 @@
  */
 
 import assert from "node:assert/strict";
-import { cpus, ffi, interop, root } from "../../tests/skip.ts";
+import { until } from "../../tests/interop/host.ts";
+import { cpus, ffi, interop, kernelFile, root } from "../../tests/skip.ts";
+import { formatCpus } from "../sched/cpulist.ts";
 import { Cpuset } from "./cpuset.ts";
 import { Irqs } from "./irqs.ts";
 import { libc } from "./libc.ts";
 import { cpuTimes, setSchedule, sliceUs, threadCounters } from "./sched.ts";
-import { gettid } from "./threads.ts";
+import { Weight } from "./sched_weight.ts";
+import { allowedCpus, gettid } from "./threads.ts";
 
 libc(); // stays open, so it is no test's leak
 
@@ -40,6 +43,32 @@ interop("a dedicated core has its one thread, and the runtime's others are elsew
   assert.equal(told.groupsAfter, 0, "no cgroup stays behind");
   assert.deepEqual(told.strays, [], "a thread that was born on the core later is moved away");
   assert.deepEqual(told.after, told.before, "given back, the core is everybody's again");
+});
+
+interop("who was kept off a core by a shield is put back when the node is killed", {
+  needs: [ffi, root, cpus(2), kernelFile("/sys/fs/cgroup/cpuset/tasks")],
+}, async () => {
+  const main = new URL("./testdata/shielding.ts", import.meta.url).pathname;
+  const args = ["-w", Deno.execPath(), "run", "-A", main]; // a session of its own, which the shield is against
+  const child = new Deno.Command("setsid", { args, stdout: "piped" }).spawn();
+  const reader = child.stdout.getReader(), told = JSON.parse(new TextDecoder().decode((await reader.read()).value));
+  const groups = () =>
+    [...Deno.readDirSync("/sys/fs/cgroup/cpuset")].filter(({ name }) =>
+      new RegExp(`^ring9[a-z]+-${told.pid}-`).test(name)
+    );
+  try {
+    assert.equal(told.shielded, told.shared);
+    assert.equal(groups().length, 2);
+    Deno.kill(told.pid, "SIGKILL");
+    await until("the guard has put it back", 20_000, async () => groups().length === 0 ? true : undefined);
+    assert.equal(formatCpus(allowedCpus(told.other)), told.before);
+    const first = () => [...Deno.readDirSync("/sys/fs/cgroup/cpu")].some((d) => d.name.includes(`first-${told.pid}-`));
+    new Weight();
+    assert.equal(first(), false, "the next node removes the rest");
+  } finally {
+    Deno.kill(told.other, "SIGKILL");
+    await Promise.all([reader.cancel(), child.status]);
+  }
 });
 
 interop("what a killed node has left of cgroups is removed by the next one", { needs: [root] }, () => {
