@@ -12,6 +12,8 @@ import { readPcap } from "./lib/pcap.ts";
 import { Telnet } from "./lib/telnet.ts";
 import { parseFlags, sizeOf } from "./lib/tool.ts";
 
+const BIN = new URL("bin/", import.meta.url);
+
 /** A reader of a text that comes in pieces of so many bytes. */
 function reader(text: string | Uint8Array, pieceBytes = 7): ByteReader {
   let rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
@@ -31,12 +33,12 @@ async function bodyOf(text: string): Promise<string> {
   return parts.join("");
 }
 
-Deno.test("each program has a manual page that begins with its name and its usage", async () => {
-  for await (const { name, isFile } of Deno.readDir(new URL(".", import.meta.url))) {
+Deno.test("bin has programs only, and each has a manual page that begins with its name and its usage", async () => {
+  for await (const { name, isFile } of Deno.readDir(BIN)) {
     const [, program] = /^(\w+)\.ts$/.exec(name) ?? [];
-    if (!isFile || !program || program.endsWith("_test")) continue;
-    const page = await Deno.readTextFile(new URL(`man/${program}.md`, import.meta.url));
-    const usage = /usage:\s*"([^"]*)"/.exec(await Deno.readTextFile(new URL(name, import.meta.url)))![1];
+    assert.ok(isFile && program && !program.endsWith("_test"), `${name} is no program`);
+    const page = await Deno.readTextFile(new URL(`lib/man/${program}.md`, import.meta.url));
+    const usage = /usage:\s*"([^"]*)"/.exec(await Deno.readTextFile(new URL(name, BIN)))![1];
     assert.ok(page.startsWith(`# ${program}: `), program);
     assert.ok(page.includes(usage.split("\\n")[0]), `${program}: the page says another usage than the program`);
   }

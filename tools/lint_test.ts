@@ -26,8 +26,8 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["cmd/boot.ts", "core/host/warden.ts"],
     ["examples/todo/mod.ts", "examples/todo/store.ts"],
     ["examples/todo/mod.ts", "core/plugin/author.ts"],
-    ["programs/hget.ts", "programs/lib/http.ts"],
-    ["programs/hget.ts", "net/dial/mod.ts"],
+    ["programs/bin/hget.ts", "programs/lib/http.ts"],
+    ["programs/bin/hget.ts", "net/dial/mod.ts"],
   ];
   const mayNot: [string, string, RegExp][] = [
     ["core/ns.ts", "core/host/time.ts", /as an argument/],
@@ -45,8 +45,8 @@ Deno.test("imports within the layer rules are let through, and those outside are
     ["cmd/boot.ts", "tests/skip.ts", /nothing imports tests/],
     ["core/ns.ts", "cmd/boot.ts", /nothing imports cmd/],
     ["mod.ts", "cmd/sh.ts", /nothing imports cmd/],
-    ["programs/hget.ts", "net/addr.ts", /a program imports "ring9\/proc"/],
-    ["cmd/sh.ts", "programs/cat.ts", /nothing imports programs/],
+    ["programs/bin/hget.ts", "net/addr.ts", /a program imports "ring9\/proc"/],
+    ["cmd/sh.ts", "programs/bin/cat.ts", /nothing imports programs/],
     ["examples/todo/mod.ts", "core/tree.ts", /import "ring9\/plugin"/],
     ["examples/todo/mod.ts", "examples/chat/mod.ts", /no plugin imports another/],
   ];

@@ -1,7 +1,7 @@
 /**
  * What all programs of this folder have in common: flags, the usage line, and how what fails is told.
  *
- * Layer: programs, read from the name space as `/bin/lib/tool.ts`. A program that fails answers why as its status, which the
+ * Layer: programs, read from the name space as `/lib/tool.ts`. A program that fails answers why as its status, which the
  * console prints; a misuse answers the usage.
  */
 

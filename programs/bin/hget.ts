@@ -6,9 +6,9 @@
 
 import { dial } from "ring9/net";
 import { Err } from "ring9/proc";
-import { ByteReader } from "./lib/bytes.ts";
-import { readBody, readResponse, type Response } from "./lib/http.ts";
-import { complain, defineTool, type Running, writeAll } from "./lib/tool.ts";
+import { ByteReader } from "../lib/bytes.ts";
+import { readBody, readResponse, type Response } from "../lib/http.ts";
+import { complain, defineTool, type Running, writeAll } from "../lib/tool.ts";
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 const MAX_REDIRECTS = 5;

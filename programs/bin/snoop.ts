@@ -4,10 +4,10 @@
  * Layer: programs, over the snoop files of /net, which are captures already.
  */
 
-import { ByteReader } from "./lib/bytes.ts";
-import { describe } from "./lib/packet.ts";
-import { LINKTYPE_ETHERNET, type PcapRecord, readPcap } from "./lib/pcap.ts";
-import { defineTool, type Running, writeAll } from "./lib/tool.ts";
+import { ByteReader } from "../lib/bytes.ts";
+import { describe } from "../lib/packet.ts";
+import { LINKTYPE_ETHERNET, type PcapRecord, readPcap } from "../lib/pcap.ts";
+import { defineTool, type Running, writeAll } from "../lib/tool.ts";
 
 export default defineTool({
   usage: "snoop [-n count] [-w file] [-x netdir] [ether0 | ipifc/1 | tcp/3 | file]",

@@ -5,8 +5,8 @@
  */
 
 import { type NetFiles, readTextOf } from "ring9/net";
-import { table } from "./lib/table.ts";
-import { defineTool, type Running } from "./lib/tool.ts";
+import { table } from "../lib/table.ts";
+import { defineTool, type Running } from "../lib/tool.ts";
 
 /** Folders of /net with conversations that nobody means who asks for connections. */
 const NO_CONVERSATIONS = ["ipifc"];

@@ -6,7 +6,7 @@
  */
 
 import { announce, type Announcement, type Conn, type FdFile } from "ring9/net";
-import { complain, defineTool, findProgram, type Running } from "./lib/tool.ts";
+import { complain, defineTool, findProgram, type Running } from "../lib/tool.ts";
 
 const MAX_CALLS = 64;
 

@@ -4,9 +4,9 @@
  * Layer: programs, over /net. lib/iperf.ts is the protocol, lib/iperf_streams.ts sends and receives.
  */
 
-import { serve } from "./lib/iperf_server.ts";
-import { measure } from "./lib/iperf_client.ts";
-import { defineTool } from "./lib/tool.ts";
+import { serve } from "../lib/iperf_server.ts";
+import { measure } from "../lib/iperf_client.ts";
+import { defineTool } from "../lib/tool.ts";
 
 export default defineTool({
   usage:

@@ -1,14 +1,14 @@
 /**
  * man: prints the manual page of a program or of a plugin. The manual page is man/man.md.
  *
- * Layer: programs. Pages of programs are in `/bin/man`, those of plugins in `/sys/plugins/NAME/man`.
+ * Layer: programs. Pages of programs are in `/lib/man`, those of plugins in `/sys/plugins/NAME/man`.
  */
 
 import { readTextOf } from "ring9/net";
 import { Err } from "ring9/proc";
-import { defineTool, type Running } from "./lib/tool.ts";
+import { defineTool, type Running } from "../lib/tool.ts";
 
-const PAGES = "/bin/man", PLUGINS = "/sys/plugins";
+const PAGES = "/lib/man", PLUGINS = "/sys/plugins";
 
 export default defineTool({
   usage: "man [name]",

@@ -5,8 +5,8 @@
  */
 
 import { type Conn, dial, type NetFiles, parseIp } from "ring9/net";
-import { echoRequest, type Heard, hearIcmp } from "./lib/icmp.ts";
-import { defineTool, onInterrupt, type Running } from "./lib/tool.ts";
+import { echoRequest, type Heard, hearIcmp } from "../lib/icmp.ts";
+import { defineTool, onInterrupt, type Running } from "../lib/tool.ts";
 
 const DEFAULT_BYTES = 56, MAX_BYTES = 65_000, ROOM_BYTES = 65_536;
 

@@ -7,10 +7,10 @@
 
 import { type Conn, listen, type NetConn } from "ring9/net";
 import { Err } from "ring9/proc";
-import { ByteReader } from "./lib/bytes.ts";
-import { answer, type Answered, failure } from "./lib/http_answer.ts";
-import { parseRequest, type Request } from "./lib/http_request.ts";
-import { complain, defineTool, type Running } from "./lib/tool.ts";
+import { ByteReader } from "../lib/bytes.ts";
+import { answer, type Answered, failure } from "../lib/http_answer.ts";
+import { parseRequest, type Request } from "../lib/http_request.ts";
+import { complain, defineTool, type Running } from "../lib/tool.ts";
 
 const MAX_CONNECTIONS = 256, IDLE_MS = 60_000;
 

@@ -6,7 +6,7 @@
 
 import { readTextOf } from "ring9/net";
 import { Err, ORDWR, OWRITE } from "ring9/proc";
-import { defineTool, type Running } from "./lib/tool.ts";
+import { defineTool, type Running } from "../lib/tool.ts";
 
 const WAIT_MS = 15_000, LOOK_MS = 50;
 const V4_BITS = 96;

@@ -5,8 +5,8 @@
  */
 
 import { type Conn, dial, makeDialString } from "ring9/net";
-import { Telnet } from "./lib/telnet.ts";
-import { complain, defineTool, type Running, writeAll } from "./lib/tool.ts";
+import { Telnet } from "../lib/telnet.ts";
+import { complain, defineTool, type Running, writeAll } from "../lib/tool.ts";
 
 const ROOM_BYTES = 64 * 1024;
 

@@ -4,8 +4,8 @@
  * Layer: programs, over /net/dns.
  */
 
-import { isAddress, queryDns } from "./lib/dns.ts";
-import { defineTool } from "./lib/tool.ts";
+import { isAddress, queryDns } from "../lib/dns.ts";
+import { defineTool } from "../lib/tool.ts";
 
 export default defineTool({
   usage: "dnsquery [-x netdir] name [type]",

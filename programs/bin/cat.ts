@@ -5,7 +5,7 @@
  */
 
 import type { Program } from "ring9/proc";
-import { defineTool, writeAll } from "./lib/tool.ts";
+import { defineTool, writeAll } from "../lib/tool.ts";
 
 const ROOM_BYTES = 64 * 1024;
 
