@@ -88,7 +88,7 @@ export function agree(conn: Conn, said: SynSaid, irs: Seq, tsRecent: number): vo
 export function startCongestion(conn: Conn, rttMs: number): void {
   const { snd, layer } = conn;
   if (rttMs > 0) snd.rtt.sample(rttMs, layer.now);
-  snd.cc = createCc(snd.cc.name, { mss: snd.mss, now: layer.now, rttMs: Math.max(rttMs, 0), seed: layer.random() });
+  snd.cc = createCc(snd.cc.name, { mss: snd.mss, now: layer.now, rttMs: Math.max(rttMs, 0), seed: snd.iss });
 }
 
 /** The first window that a SYN offers; never shifted. */
@@ -224,11 +224,6 @@ export function emitReset(
   });
 }
 
-/** A copy of ends that are lent. */
-function kept({ local, localPort, remote, remotePort }: Ends): Ends {
-  return { local: local.slice(), localPort, remote: remote.slice(), remotePort };
-}
-
 /** The listening side of a stack. */
 export class Handshakes {
   /** When the last cookie was sent: only for a while after it one may come back. */
@@ -246,11 +241,11 @@ export class Handshakes {
   /** A segment for a listener. `leastIss`: where sequence numbers may begin at the earliest, after a TIME_WAIT. */
   arrives(listener: Listener, seg: Segment, local: Ip, remote: Ip, leastIss?: Seq): void {
     if (seg.rst) return;
-    // A flood is answered without a copy: the addresses are lent, like the segment.
+    // Nobody keeps the addresses, which are lent: a table's entry has their words, and a path its own.
     const ends = { local, localPort: seg.dstPort, remote, remotePort: seg.srcPort };
     const path = this.#layer.lower.path(remote, local);
     if (typeof path === "string") return;
-    if (seg.hasAck) this.#fromCookie(listener, seg, kept(ends), path);
+    if (seg.hasAck) this.#fromCookie(listener, seg, ends, path);
     else if (seg.syn) this.#takeCall(listener, seg, ends, path, leastIss);
   }
 
@@ -265,7 +260,7 @@ export class Handshakes {
     if (listener.halfOpen >= layer.limits.halfOpen) return this.#sendCookie(seg, ends, path, said);
     let iss = this.#secrets.isn(ends, layer.now);
     if (leastIss !== undefined && !seqGt(iss, leastIss)) iss = leastIss;
-    const half = new HalfOpen(listener, path, iss, seg.seq, said, kept(ends));
+    const half = new HalfOpen(listener, path, iss, seg.seq, said, ends);
     half.tsRecent = seg.options.tsVal;
     half.tsOffset = this.#secrets.tsOffset(ends.local, ends.remote);
     listener.halfOpen++;
@@ -372,7 +367,8 @@ export class Handshakes {
     const layer = this.#layer, { listener } = half;
     if (listener.closed) return undefined;
     const cc: CcName = listener.congestion ?? layer.congestion;
-    const conn = new Conn(layer, half.path, half.local, half.localPort, half.remote, half.remotePort, cc);
+    const { path, localPort, remotePort } = half;
+    const conn = new Conn(layer, path, path.local, localPort, path.remote, remotePort, cc);
     conn.tsOffset = half.tsOffset;
     beginSending(conn, seqAdd(half.iss, 1));
     agree(conn, half.said, half.irs, half.tsRecent);

@@ -4,7 +4,7 @@
  * Layer: net/tcp, types only. tcp.ts is the one who implements it.
  */
 
-import type { AckSample, CcName } from "./cc/cc.ts";
+import type { AckSample, CcName, CongestionControl } from "./cc/cc.ts";
 import type { Conn } from "./conn.ts";
 import type { Counters, Limits } from "./counters.ts";
 import type { Listener } from "./listener.ts";
@@ -38,6 +38,8 @@ export interface Layer {
   reset(conn: Conn): void;
   /** A listener has a call: it is told in the next poll. */
   called(listener: Listener): void;
+  /** The algorithm of connections whose handshake is not done: it does nothing. */
+  dormantCc(name: CcName): CongestionControl;
   /** A random int32. */
   random(): number;
 }

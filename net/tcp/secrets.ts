@@ -50,20 +50,14 @@ export class Secrets {
   }
 
   #hash(hash: SipHash, use: number, { local, localPort, remote, remotePort }: Ends, extra: number): number {
-    const word = (ip: Ip, i: number) => get32(ip, i * 4);
-    return hash.words(
-      use,
-      extra,
-      word(local, 0),
-      word(local, 1),
-      word(local, 2),
-      word(local, 3),
-      word(remote, 0),
-      word(remote, 1),
-      word(remote, 2),
-      word(remote, 3),
-      localPort << 16 | remotePort,
-    );
+    hash.begin();
+    hash.pair(use, extra);
+    hash.pair(get32(local, 0), get32(local, 4));
+    hash.pair(get32(local, 8), get32(local, 12));
+    hash.pair(get32(remote, 0), get32(remote, 4));
+    hash.pair(get32(remote, 8), get32(remote, 12));
+    hash.pair(localPort << 16 | remotePort, 0);
+    return hash.finish();
   }
 
   /** The first sequence number of a connection that begins now. */

@@ -7,7 +7,6 @@
  */
 
 import type { Seq } from "../wire/tcp_seq.ts";
-import { createCc } from "./cc/algorithms.ts";
 import type { CcName, CongestionControl } from "./cc/cc.ts";
 import { Pacer } from "./cc/pacing.ts";
 import { RateSampler } from "./cc/rate.ts";
@@ -103,13 +102,14 @@ export class Sender {
   readonly pacer = new Pacer();
   readonly ring: ByteRing;
   readonly board: Scoreboard;
+  /** Until the handshake is done it is one that all have together, and that nobody asks for more than its name. */
   cc: CongestionControl;
 
   constructor(layer: Layer, congestion: CcName) {
     this.limit = layer.limits.sendBytes;
     this.ring = new ByteRing(layer.pool);
     this.board = new Scoreboard(layer.records);
-    this.cc = createCc(congestion, { mss: this.mss, now: layer.now, seed: layer.random() });
+    this.cc = layer.dormantCc(congestion);
   }
 
   /** Bytes of the queue that were not sent yet. */

@@ -13,6 +13,7 @@ import { get32 } from "../wire/packet.ts";
 export class SipHash {
   readonly #key = new Int32Array(4);
   readonly #v = new Int32Array(8);
+  #pairs = 0;
   /** The hash that was made last: its low and high half. */
   low = 0;
   high = 0;
@@ -23,14 +24,32 @@ export class SipHash {
 
   /** Hashes words, in pairs of a low and a high half; answers the low half of the hash. */
   words(...words: number[]): number {
-    const v = this.#v, [k0, k1, k2, k3] = this.#key;
+    this.begin();
+    for (let i = 0; i < words.length; i += 2) this.pair(words[i], i + 1 < words.length ? words[i + 1] : 0);
+    return this.finish();
+  }
+
+  /** Begins a hash of pairs, for those who have no array of words. */
+  begin(): void {
+    const v = this.#v, key = this.#key;
+    const k0 = key[0], k1 = key[1], k2 = key[2], k3 = key[3];
     v[0] = k0 ^ 0x70736575, v[1] = k1 ^ 0x736f6d65;
     v[2] = k2 ^ 0x6e646f6d, v[3] = k3 ^ 0x646f7261;
     v[4] = k0 ^ 0x6e657261, v[5] = k1 ^ 0x6c796765;
     v[6] = k2 ^ 0x79746573, v[7] = k3 ^ 0x74656462;
-    if (words.length % 2 === 1) words.push(0);
-    for (let i = 0; i < words.length; i += 2) this.#block(words[i], words[i + 1]);
-    this.#block(0, words.length << 26);
+    this.#pairs = 0;
+  }
+
+  /** Adds a word's low and high half. */
+  pair(low: number, high: number): void {
+    this.#pairs++;
+    this.#block(low, high);
+  }
+
+  /** Ends a hash; answers its low half. */
+  finish(): number {
+    const v = this.#v;
+    this.#block(0, this.#pairs << 27);
     v[4] ^= 0xff;
     rounds(v, 4);
     this.high = v[1] ^ v[3] ^ v[5] ^ v[7];

@@ -16,8 +16,8 @@ import { type Ip, isMulticast, isUnspecified, sameIp, UNSPECIFIED } from "../add
 import { get16, get32 } from "../wire/packet.ts";
 import { ACK, RST } from "../wire/tcp.ts";
 import { seqGe, seqLt } from "../wire/tcp_seq.ts";
-import { DEFAULT_CC } from "./cc/algorithms.ts";
-import { AckSample, type CcName } from "./cc/cc.ts";
+import { createCc, DEFAULT_CC } from "./cc/algorithms.ts";
+import { AckSample, type CcName, type CongestionControl } from "./cc/cc.ts";
 import { CLOSED, Conn, ESTABLISHED, EVENT, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./conn.ts";
 import { Counters, LIMITS, type Limits } from "./counters.ts";
 import { emitBare, tsNow } from "./emit.ts";
@@ -36,6 +36,8 @@ import { Table } from "./table.ts";
 import { TimerQueue } from "./timer_queue.ts";
 import { timersDue } from "./timers.ts";
 import { TimeWait, TimeWaits } from "./time_wait.ts";
+
+const NOBODY: readonly Listener[] = [];
 
 /** What a stack's TCP is given. */
 export interface TcpEnv {
@@ -80,6 +82,7 @@ export class Tcp implements Layer, Transport {
   readonly #clock: number;
   readonly #segment = new Segment();
   readonly #word = new Uint8Array(4);
+  readonly #dormant: Partial<Record<CcName, CongestionControl>> = {};
   /** Connections that are touched: the first `#touchedCount`. */
   readonly #touched: Conn[] = [];
   #touchedCount = 0;
@@ -103,6 +106,10 @@ export class Tcp implements Layer, Transport {
     this.table = new Table(this.random());
     this.timeWaits = new TimeWaits(this, this.table);
     this.handshakes = new Handshakes(this, this.table, this.secrets);
+  }
+
+  dormantCc(name: CcName): CongestionControl {
+    return this.#dormant[name] ??= createCc(name, { mss: 536, now: this.now, seed: 0 });
   }
 
   random(): number {
@@ -168,7 +175,12 @@ export class Tcp implements Layer, Transport {
 
   #listenerOf(local: Ip, port: number): Listener | undefined {
     const all = this.listeners.get(port);
-    return all?.find((it) => !it.any && sameIp(it.local, local)) ?? all?.find((it) => it.any);
+    let found: Listener | undefined;
+    for (const it of all ?? NOBODY) {
+      if (it.any) found ??= it;
+      else if (sameIp(it.local, local)) return it;
+    }
+    return found;
   }
 
   input(bytes: Uint8Array, at: number, end: number, arrival: Arrival, now: number): boolean {
