@@ -134,8 +134,10 @@ export abstract class Conv {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    const why = new Err("ESHUTDOWN", `${this.proto.name}/${this.id} is hung up`);
-    for (const waiters of [this.readers, this.writers, this.#callers]) waiters?.fail(why);
+    const why = () => new Err("ESHUTDOWN", `${this.proto.name}/${this.id} is hung up`);
+    this.readers.fail(why);
+    this.writers.fail(why);
+    this.#callers?.fail(why);
     this.changed();
     this.#watchers?.fail(why);
     this.proto.remove(this);
@@ -154,6 +156,11 @@ export abstract class Conv {
   protected failed(thrown: unknown): never {
     if (thrown instanceof Err) this.lastError = thrown;
     throw thrown;
+  }
+
+  /** Keeps why something failed, for `err`, and answers it. */
+  protected noted(why: Err): Err {
+    return this.lastError = why;
   }
 }
 

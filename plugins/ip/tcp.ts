@@ -138,15 +138,17 @@ export class TcpConv extends Conv {
       return count;
     }
     if (dst.length === 0) return 0;
-    if (this.readers.count === 0 && this.#atEnd(conn)) return 0;
+    const end = this.readers.count === 0 ? this.#end(conn) : undefined;
+    if (end instanceof Err) throw end;
+    if (end !== undefined) return 0;
     if (this.nonblocking) throw new Err("EAGAIN", "nothing has come");
     const { length } = dst;
     return this.readers.wait(req, () => this.#take(conn, length, req));
   }
 
   /** What a reader who waits gets: lent for a moment if he can use it so, else a copy. */
-  #take(conn: Conn, length: number, req: Req): Uint8Array | undefined {
-    if (conn.available === 0) return this.#atEnd(conn) ? NOTHING : undefined;
+  #take(conn: Conn, length: number, req: Req): Uint8Array | Err | undefined {
+    if (conn.available === 0) return this.#end(conn);
     const all = conn.peek(), bytes = all.length > length ? all.subarray(0, length) : all;
     const got = req.deliver?.(bytes) ? DELIVERED : bytes.slice();
     conn.consume(bytes.length);
@@ -154,11 +156,10 @@ export class TcpConv extends Conv {
     return got;
   }
 
-  /** Whether nothing will come any more; throws why, if there is a reason. */
-  #atEnd(conn: Conn): boolean {
-    if (!conn.eof) return false;
-    if (conn.error !== undefined) this.failed(conn.error);
-    return true;
+  /** What a reader gets when nothing will come any more: nothing, or why, if there is a reason. */
+  #end(conn: Conn): Uint8Array | Err | undefined {
+    if (!conn.eof) return undefined;
+    return conn.error === undefined ? NOTHING : this.noted(conn.error);
   }
 
   write(data: Uint8Array, req: Req): MaybePromise<number> {
@@ -306,7 +307,7 @@ export class TcpConv extends Conv {
     this.conn?.abort();
     this.listener?.close();
     this.listener = undefined;
-    this.callers.fail(new Err("ESHUTDOWN", "listen hungup"));
+    this.callers.fail(() => new Err("ESHUTDOWN", "listen hungup"));
     this.proto.net.runner.kick();
   }
 

@@ -1,8 +1,9 @@
 /**
  * Waiters: requests that wait until what they asked for can be had, in their order.
  *
- * Layer: plugins/ip, a leaf. Each brings an attempt, which answers undefined while it has to wait. What holds always: a
- * flush takes the request off the list, and nothing that the attempt would have taken.
+ * Layer: plugins/ip, a leaf. Each brings an attempt, which answers undefined while it has to wait, and an Err when it is
+ * never to be had (most end so: what a peer resets is no exception, and to throw costs more than all else of it). What
+ * holds always: a flush takes the request off the list, and nothing that the attempt would have taken.
  */
 
 import { Err, toErr } from "../../core/err.ts";
@@ -28,7 +29,7 @@ export class Waiters {
    * Waits until `attempt` answers something, or throws. It is not tried before the next `wake`. `flushed` answers what a
    * flushed request has got so far; nothing is EINTR.
    */
-  wait<T>(req: Req, attempt: () => T | undefined, flushed?: () => T | undefined): Promise<T> {
+  wait<T>(req: Req, attempt: () => T | Err | undefined, flushed?: () => T | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = { attempt, resolve: resolve as (value: unknown) => void, reject };
       if (this.#list === NOBODY) this.#list = [];
@@ -48,23 +49,26 @@ export class Waiters {
   wake(): void {
     while (this.#list.length > 0) {
       const waiter = this.#list[0];
-      let got: unknown, failure: Err | undefined;
+      let got: unknown;
       try {
         got = waiter.attempt();
       } catch (thrown) {
-        failure = toErr(thrown);
+        got = toErr(thrown);
       }
-      if (got === undefined && failure === undefined) return;
+      if (got === undefined) return;
       // The attempt may have led to a flush, or to somebody new.
       const at = this.#list.indexOf(waiter);
-      if (at >= 0) this.#list.splice(at, 1);
-      if (failure !== undefined) waiter.reject(failure);
+      if (at === 0) this.#list.shift();
+      else if (at > 0) this.#list.splice(at, 1);
+      if (got instanceof Err) waiter.reject(got);
       else waiter.resolve(got);
     }
   }
 
-  /** Nobody gets anything any more. */
-  fail(why: Err): void {
-    for (const { reject } of this.#list.splice(0)) reject(why);
+  /** Nobody gets anything any more; `why` is made only when somebody is told. */
+  fail(why: () => Err): void {
+    if (this.#list.length === 0) return;
+    const err = why();
+    for (const { reject } of this.#list.splice(0)) reject(err);
   }
 }
