@@ -98,6 +98,7 @@ function dataFolder(): string {
 /** The socket's path, where one can be made: that it is so is seen before anything runs. */
 function socketPath(): string {
   const path = args.socket ?? defaultSocket();
+  makePrivateFolder(path);
   checkListen(`unix!${path}`);
   return path;
 }
@@ -107,7 +108,7 @@ function defaultSocket(): string {
   const runtime = Deno.env.get("XDG_RUNTIME_DIR");
   if (runtime) return `${runtime}/ring9/9p`;
   const folder = `/tmp/ring9-${Deno.uid() ?? 0}`;
-  makePrivateFolder(folder);
+  makePrivateFolder(`${folder}/9p`);
   const { isDirectory, uid, mode } = Deno.lstatSync(folder);
   if (!isDirectory || uid !== Deno.uid() || (mode ?? 0) & 0o077) {
     throw new Err("EACCES", `${folder} is not a folder of yours alone (try: --socket PATH)`);

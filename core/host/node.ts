@@ -174,7 +174,7 @@ export class Node {
   }
 }
 
-/** Refuses what can not or must not be listened at; makes a socket's folder. */
+/** Refuses what can not or must not be listened at; a socket's folder has to be there. */
 export function checkListen(text: string): Address {
   const address = parseDial(text);
   if (!isLoopback(address)) {
@@ -193,8 +193,24 @@ export function checkListen(text: string): Address {
   if (address.net === "unix" && !address.path.startsWith("/")) {
     throw new Err("EINVAL", `cannot listen at ${text}: the path of a socket begins with /`);
   }
-  if (address.net === "unix") makePrivateFolder(address.path.slice(0, address.path.lastIndexOf("/")));
+  if (address.net === "unix") checkFolder(text, folderOf(address.path));
   return address;
+}
+
+function checkFolder(text: string, folder: string): void {
+  try {
+    if (Deno.statSync(folder).isDirectory) return;
+  } catch (e) {
+    if (e instanceof Deno.errors.NotFound) {
+      throw new Err("ENOENT", `cannot listen at ${text}: there is no folder ${folder} (make it, or name another)`);
+    }
+    throw new Err(toErr(e).code, `cannot listen at ${text}: ${toErr(e).message}`, { cause: e });
+  }
+  throw new Err("ENOTDIR", `cannot listen at ${text}: ${folder} is no folder`);
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
 /** A stray error of an inline plugin is told and counted; it does not take the system with it. */
@@ -278,9 +294,9 @@ async function dialTree(address: string, signal?: AbortSignal): Promise<Mnt> {
   return await Mnt.connect(await dial(address, { signal }), { name: address, clock: hostClock });
 }
 
-/** Makes the folder of a unix socket, for its owner alone, if it is not there. */
-export function makePrivateFolder(folder: string): void {
-  if (folder === "") return;
+/** Makes the folder of the user's own socket, for its owner alone, if it is not there. */
+export function makePrivateFolder(socket: string): void {
+  const folder = folderOf(socket);
   try {
     Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (e) {

@@ -44,6 +44,8 @@ Deno.test("boot says what is wrong with what it was asked for, and ends", async 
     [["--listen", "tcp!127.0.0.1!notaport"], /notaport/, 78],
     [["--listen", "ws!ws://127.0.0.1:1/"], /WebSockets are not served/, 78],
     [["--listen", `unix!/tmp/${"x".repeat(110)}`], /at most 106 bytes/, 78],
+    [["--listen", "unix!/tmp/ring9-nowhere/x"], /x: there is no folder \/tmp\/ring9-nowhere \(make it/, 78],
+    [["--listen", "unix!/proc/version/x"], /\/proc\/version/, 78],
   ];
   for (const [args, why, status] of cases) {
     const { code, text } = await boot(["--no-console", ...args]);
@@ -110,6 +112,7 @@ Deno.test("paths are the caller's; a second node of a user gets a socket of its 
   };
   try {
     assert.match(await said(["--socket", "s"]), new RegExp(`listening on unix!${dir}/s\n`));
+    await Deno.mkdir(`${dir}/sub`);
     assert.match(await said(["--listen", "unix!sub/s"]), new RegExp(`listening on unix!${dir}/sub/s\n`));
     await using _first = await bootNode("--socket", `${dir}/ring9/9p`);
     const text = await said([]);
@@ -164,6 +167,7 @@ Deno.test("the shell lists, reads, writes, binds, and goes with the end of its i
     "echo 'hello  there' > /tmp/a",
     "echo again >> /tmp/a",
     "cat /tmp/a",
+    "ls /bin",
     "mkdir /tmp/d",
     "bind /tmp /n/t",
     "ls /n/t",
@@ -181,6 +185,8 @@ Deno.test("the shell lists, reads, writes, binds, and goes with the end of its i
   await Deno.remove(dir, { recursive: true });
   assert.equal(code, 0, text);
   assert.match(text, /% hello {2}there\nagain\n/);
+  assert.match(text, /cat\.ts\n(\w+\.ts\n)*man\.ts\n/);
+  assert.doesNotMatch(text, /^(% )?(lib|man|\w+_test\.ts)$/m, "/bin has programs only");
   assert.match(text, /% a\nd\n/);
   assert.match(text, /nosuch: no such command/);
   assert.match(text, /cat: .*\/none.*|cat: file does not exist/);
