@@ -2,9 +2,9 @@
  * Disk: what a block device is to whoever owns it; a part of one, and one in memory.
  *
  * Layer: devices, a leaf. A Disk is what fs/block_port.ts calls a BlockPort, with an end and counters: devices import the
- * core alone, so it is said here again. What holds always: offsets and lengths are multiples of `sectorBytes`; what can
- * be answered at once is answered with `undefined`; `dst` and `src` are borrowed until the answer (for a promise: until
- * it settles). Writes that no `flush` followed may reach the disk in any order, or not at all.
+ * core alone, so it is said here again. What holds always: offsets and lengths are multiples of `sectorBytes`, or any
+ * where the disk is `cached`; what can be answered at once is answered with `undefined`; `dst` and `src` are borrowed
+ * until the answer (for a promise: until it settles). Writes that no `flush` followed may reach the disk in any order, or not at all.
  */
 
 import { Err } from "../core/err.ts";
@@ -17,7 +17,7 @@ export interface Disk {
   /** What offsets and lengths are multiples of, bytes. */
   readonly sectorBytes: number;
   readonly readOnly: boolean;
-  /** True where reads and writes answer at once and cost a copy: file data needs no second cache. */
+  /** True where reads and writes answer at once and cost a copy, wherever they begin and end: no second cache is needed. */
   readonly cached: boolean;
   /** Fills `dst` from `offset`. EIO. */
   read(dst: Uint8Array, offset: number): MaybePromise<void>;
@@ -33,11 +33,12 @@ export interface Disk {
   close?(): MaybePromise<void>;
 }
 
-/** Throws EIO unless the request lies inside the disk, in whole sectors. */
+/** Throws EIO unless the request lies inside the disk; EINVAL unless in whole sectors, where that matters. */
 export function checkRange(disk: Disk, length: number, offset: number): void {
   if (!(offset >= 0 && offset + length <= disk.size)) {
     throw new Err("EIO", `${length} bytes at ${offset} are outside of a disk of ${disk.size} bytes`);
   }
+  if (disk.cached) return;
   if (offset % disk.sectorBytes !== 0 || length % disk.sectorBytes !== 0) {
     throw new Err("EINVAL", `${length} bytes at ${offset} are no whole sectors of ${disk.sectorBytes} bytes`);
   }

@@ -4,8 +4,9 @@
  * Layer: fs, a leaf. A device (a host file, a block queue, another machine's disk over 9P) is made a port by whoever
  * owns it; fs/ itself does no I/O.
  *
- * What holds always: offsets and lengths are multiples of `sectorBytes`. A port that can answer at once answers
- * `undefined`, never a promise. `dst` and `src` are borrowed until the answer (for a promise: until it settles).
+ * What holds always: offsets and lengths are multiples of `sectorBytes`; of a port that is `cached` they may be any. A port
+ * that can answer at once answers `undefined`, never a promise. `dst` and `src` are borrowed until the answer (for a
+ * promise: until it settles).
  * Writes that were not followed by a `flush` may reach the disk in any order, or not at all.
  */
 
@@ -16,10 +17,13 @@ import type { MaybePromise } from "../core/p9/types.ts";
 export interface BlockPort {
   /** Bytes. */
   readonly size: number;
-  /** What offsets and lengths are multiples of, bytes. */
+  /** What offsets and lengths are multiples of, bytes, unless it is `cached`. */
   readonly sectorBytes: number;
   readonly readOnly: boolean;
-  /** True where a read costs a copy and no more (memory, a page cache beneath): file data needs no second cache. */
+  /**
+   * True where reads and writes answer at once and cost a copy (memory, a page cache beneath), wherever they begin and end:
+   * file data needs no second cache.
+   */
   readonly cached: boolean;
   /** Fills `dst` from `offset`. Throws or rejects with EIO. */
   read(dst: Uint8Array, offset: number): MaybePromise<void>;

@@ -3,11 +3,13 @@
  *
  * Layer: fs/ext2, above blockmap.
  *
- * What holds always: bytes of a file past its end, in its last block, are zero on a volume that only this code wrote.
- * New data is written before anything points to it (its blocks are `early`).
+ * What holds always: bytes of a file past its end, in its last block, are made zero before the file grows over them. New data
+ * is written before anything points to it (its blocks are `early`). Of a port that is `cached` no file's data is in the
+ * cache: it is read and written where it lies, byte by byte where need be.
  */
 
 import { Err } from "../../core/err.ts";
+import type { MaybePromise } from "../../core/p9/types.ts";
 import { PLAIN_BLOCK } from "./cache.ts";
 import { allocRun, mapRun, maxBlocks, shrinkStep } from "./blockmap.ts";
 import { inlineData } from "./inline.ts";
@@ -32,7 +34,7 @@ export function maxFileBytes(vol: Volume, inode: Inode): number {
 
 /** Reads into `dst` from `offset`; answers how many bytes there were. */
 export function readFile(vol: Volume, inode: Inode, dst: Uint8Array, offset: number): number {
-  const end = Math.min(offset + dst.length, inode.size), { blockSize } = vol;
+  const end = Math.min(offset + dst.length, inode.size), { blockSize, port } = vol;
   if (end <= offset) return 0;
   if (inode.hasInlineData) {
     const data = inlineData(vol, inode);
@@ -44,47 +46,31 @@ export function readFile(vol: Volume, inode: Inode, dst: Uint8Array, offset: num
     const within = at % blockSize, lblk = (at - within) / blockSize;
     mapRun(vol, inode, lblk, Math.ceil((end - at + within) / blockSize));
     const { runBlock, runCount } = vol;
-    const count = Math.min(runCount * blockSize - within, end - at);
-    const part = { start: at - offset, count, within };
-    if (runBlock === 0) dst.fill(0, part.start, part.start + count);
-    else if (vol.port.cached) readDirect(vol, runBlock, dst, part);
+    const part = { start: at - offset, count: Math.min(runCount * blockSize - within, end - at), within };
+    if (runBlock === 0) dst.fill(0, part.start, part.start + part.count);
+    else if (port.cached) atOnce(port.read(bytesOf(dst, part), runBlock * blockSize + within));
     else readCached(vol, inode, { block: runBlock, lblk }, dst, part);
-    at += count;
+    at += part.count;
   }
   inode.readEnd = end;
   return end - offset;
 }
 
-/** Part of a read: `count` bytes to `dst[start]`, from `within` the run's first block on. */
+/** Part of a read or write: `count` bytes at `start` of the caller's, from `within` the run's first block on. */
 interface Part {
   start: number;
   count: number;
   within: number;
 }
 
-/** A run whose disk costs no more than a copy: straight into `dst`, but for blocks in the cache and odd ends. */
-function readDirect(vol: Volume, block: number, dst: Uint8Array, part: Part): void {
-  const { blockSize, cache, port } = vol;
-  let { start, within } = part;
-  const end = part.start + part.count;
-  while (start < end) {
-    const buf = cache.peek(block);
-    if (buf || within > 0 || end - start < blockSize) {
-      const count = Math.min(blockSize - within, end - start);
-      const { data } = buf ?? cache.get(block);
-      dst.set(count === blockSize ? data : data.subarray(within, within + count), start);
-      start += count;
-      within = 0;
-      block++;
-      continue;
-    }
-    let run = 1;
-    while ((run + 1) * blockSize <= end - start && !cache.peek(block + run)) run++;
-    const whole = start === 0 && run * blockSize === dst.length;
-    port.read(whole ? dst : dst.subarray(start, start + run * blockSize), block * blockSize);
-    start += run * blockSize;
-    block += run;
-  }
+/** Those bytes. */
+function bytesOf(all: Uint8Array, { start, count }: Part): Uint8Array {
+  return count === all.length ? all : all.subarray(start, start + count);
+}
+
+/** For what a port that is `cached` answers: it is done. */
+function atOnce(pending: MaybePromise<void>): void {
+  if (pending) throw new Err("EIO", "a port that is `cached` must answer at once");
 }
 
 function readCached(vol: Volume, inode: Inode, at: { block: number; lblk: number }, dst: Uint8Array, part: Part): void {
@@ -106,6 +92,12 @@ function readCached(vol: Volume, inode: Inode, at: { block: number; lblk: number
   }
 }
 
+/** A run of blocks that is written to: new ones hold whatever was there before. */
+interface Run {
+  block: number;
+  isNew: boolean;
+}
+
 /**
  * Writes `src` at `offset`; answers how many bytes went in (fewer when the volume filled up; ENOSPC when none did).
  * At most WRITE_STEP_BYTES.
@@ -114,6 +106,7 @@ export function writeFile(vol: Volume, inode: Inode, src: Uint8Array, offset: nu
   const { blockSize } = vol;
   if (offset + src.length > maxFileBytes(vol, inode)) throw new Err("EFBIG");
   vol.touch(inode);
+  if (offset > inode.size) zero(vol, inode, inode.size, offset);
   let done = 0;
   while (done < src.length) {
     const at = offset + done, within = at % blockSize, lblk = (at - within) / blockSize;
@@ -126,7 +119,9 @@ export function writeFile(vol: Volume, inode: Inode, src: Uint8Array, offset: nu
       throw thrown;
     }
     const count = Math.min(vol.runCount * blockSize - within, src.length - done);
-    putRun(vol, { block: vol.runBlock, isNew }, src, { start: done, count, within });
+    const run = { block: vol.runBlock, isNew }, part = { start: done, count, within };
+    if (vol.port.cached) putDirect(vol, run, src, part);
+    else putCached(vol, run, src, part);
     done += count;
   }
   if (offset + done > inode.size) setSize(vol, inode, offset + done);
@@ -134,51 +129,43 @@ export function writeFile(vol: Volume, inode: Inode, src: Uint8Array, offset: nu
   return done;
 }
 
-/** Writes into one run of blocks: whole blocks straight to a disk that costs a copy, all else into the cache. */
-function putRun(vol: Volume, run: { block: number; isNew: boolean }, src: Uint8Array, part: Part): void {
-  const { blockSize, cache, port } = vol;
-  let { start, within } = part, { block } = run;
-  const end = part.start + part.count;
-  while (start < end) {
-    const count = Math.min(blockSize - within, end - start);
-    const whole = port.cached ? Math.floor((end - start) / blockSize) : 0;
-    if (within === 0 && whole > 1) {
-      for (let i = 0; i < whole; i++) cache.drop(block + i);
-      const all = start === 0 && whole * blockSize === src.length;
-      const pending = port.write(all ? src : src.subarray(start, start + whole * blockSize), block * blockSize);
-      if (pending) throw new Err("EIO", "a port that is `cached` must answer at once");
-      start += whole * blockSize;
-      block += whole;
-      continue;
-    }
-    if (run.isNew && port.cached && !cache.peek(block)) {
-      writePadded(vol, block, src.subarray(start, start + count), within);
-      start += count;
-      within = 0;
-      block++;
-      continue;
-    }
+/** Writes into a run of blocks of a disk that costs a copy; of new blocks all, with zeros around the bytes. */
+function putDirect(vol: Volume, run: Run, src: Uint8Array, { start, count: left, within }: Part): void {
+  const { blockSize, port } = vol;
+  for (let { block } = run; left > 0;) {
+    const whole = !run.isNew ? left : within === 0 ? left - (left % blockSize) : 0;
+    const count = whole || Math.min(blockSize - within, left), bytes = bytesOf(src, { start, count, within });
+    if (whole > 0) atOnce(port.write(bytes, block * blockSize + within));
+    else atOnce(port.write(padded(vol, bytes, within), block * blockSize));
+    block += Math.ceil((within + count) / blockSize);
+    start += count;
+    left -= count;
+    within = 0;
+  }
+}
+
+/** A block of zeros but for `bytes` at `within`; good until the next call. */
+function padded(vol: Volume, bytes: Uint8Array, within: number): Uint8Array {
+  const block = vol.scratch.fill(0);
+  block.set(bytes, within);
+  return block;
+}
+
+/** Writes into a run of blocks in the cache. */
+function putCached(vol: Volume, run: Run, src: Uint8Array, { start, count: left, within }: Part): void {
+  const { blockSize, cache } = vol;
+  for (let { block } = run; left > 0; block++) {
+    const count = Math.min(blockSize - within, left);
     const blank = run.isNew || count === blockSize;
     const buf = blank ? cache.blank(block) : cache.get(block);
     if (!blank) vol.tx.save(buf.data, within, count);
     cache.mark(buf, true);
     buf.checked = PLAIN_BLOCK;
     buf.kind = PLAIN_BLOCK;
-    buf.data.set(count === src.length ? src : src.subarray(start, start + count), within);
+    buf.data.set(bytesOf(src, { start, count, within }), within);
     start += count;
+    left -= count;
     within = 0;
-    block++;
-  }
-}
-
-/** Writes a new block straight to a disk that costs a copy: the bytes, and zeros around them. */
-function writePadded(vol: Volume, block: number, bytes: Uint8Array, within: number): void {
-  const { padded } = vol;
-  padded.fill(0, 0, within);
-  padded.set(bytes, within);
-  padded.fill(0, within + bytes.length);
-  if (vol.port.write(padded, block * vol.blockSize)) {
-    throw new Err("EIO", "a port that is `cached` must answer at once");
   }
 }
 
@@ -213,19 +200,31 @@ export function timeNow(vol: Volume): Time {
 export function truncate(vol: Volume, inode: Inode, size: number): boolean {
   if (size > maxFileBytes(vol, inode)) throw new Err("EFBIG");
   vol.touch(inode);
-  const shorter = size < inode.size, within = size % vol.blockSize;
-  if (shorter && within > 0) zeroTail(vol, inode, size, within);
+  const before = inode.size, shorter = size < before;
+  if (!shorter) zero(vol, inode, before, size);
   setSize(vol, inode, size);
   stamp(vol, inode, true);
-  return shorter ? shrink(vol, inode) : true;
+  const done = shorter ? shrink(vol, inode) : true;
+  if (shorter) zero(vol, inode, size, before);
+  return done;
 }
 
-function zeroTail(vol: Volume, inode: Inode, size: number, within: number): void {
-  mapRun(vol, inode, (size - within) / vol.blockSize, 1);
+/**
+ * Makes the bytes from `from` on zero, up to `to` or the end of the block. On a disk that costs a copy it can not be undone:
+ * for bytes past the file's end.
+ */
+function zero(vol: Volume, inode: Inode, from: number, to: number): void {
+  const { blockSize, port, cache } = vol, within = from % blockSize, count = Math.min(blockSize - within, to - from);
+  if (within === 0 || count === 0) return;
+  mapRun(vol, inode, (from - within) / blockSize, 1);
   if (vol.runBlock === 0) return;
-  const buf = vol.cache.get(vol.runBlock), count = Math.min(vol.blockSize - within, inode.size - size);
+  if (port.cached) {
+    atOnce(port.write(vol.scratch.fill(0).subarray(0, count), vol.runBlock * blockSize + within));
+    return;
+  }
+  const buf = cache.get(vol.runBlock);
   vol.tx.save(buf.data, within, count);
-  vol.cache.mark(buf, true);
+  cache.mark(buf, true);
   buf.checked = PLAIN_BLOCK;
   buf.data.fill(0, within, within + count);
 }

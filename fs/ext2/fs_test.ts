@@ -325,6 +325,28 @@ Deno.test("errors=remount-ro: damage that is met stops all writing, and the volu
   assert.throws(() => again.make(again.root, "x", FILE), code("EROFS"));
 });
 
+Deno.test("what lies behind a file's end on the disk is zeros when the file grows over it", async () => {
+  for (const slow of [false, true]) {
+    for (const grow of ["write", "truncate", "shrink"]) {
+      const memory = newVolume({ size: 1 << 20, blockSize: 4096 }), setup = open(memory);
+      const ino = setup.make(setup.root, "file", FILE) as number;
+      setup.write(ino, new Uint8Array(100).fill(0xa5), 0);
+      setup.close();
+      const bytes = memory.bytes(), at = bytes.findIndex((_, i) => bytes.subarray(i, i + 100).every((b) => b === 0xa5));
+      assert.equal(at % 4096, 0);
+      memory.write(new Uint8Array(1000).fill(9), at + 100); // an append whose inode did not reach the disk
+      const fs = await Ext2.open(slow ? new SlowPort(memory) : memory, { now: testClock() });
+      if (grow === "shrink") await fs.setattr(ino, { size: 50 });
+      if (grow === "write") await fs.write(ino, Uint8Array.of(2), 2000);
+      else await fs.setattr(ino, { size: 2001 });
+      const found = new Uint8Array(3000), kept = grow === "shrink" ? 50 : 100;
+      assert.equal(await fs.read(ino, found, 0), 2001);
+      assert.deepEqual(found.subarray(0, kept), new Uint8Array(kept).fill(0xa5));
+      assert.deepEqual(found.subarray(kept, 2000), new Uint8Array(2000 - kept), `${grow}, slow ${slow}`);
+    }
+  }
+});
+
 Deno.test("the same options make the same volume, byte for byte", () => {
   const options = { size: 3 << 20, blockSize: 2048, label: "same" };
   assert.deepEqual(newVolume(options).bytes(), newVolume(options).bytes());

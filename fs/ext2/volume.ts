@@ -105,7 +105,7 @@ export class Volume {
   readonly blockHints: Int32Array;
   readonly blockEnds: Int32Array;
   /** One block, for who needs it for a moment. */
-  readonly padded: Uint8Array;
+  readonly scratch: Uint8Array;
   /** Writes all changes to the disk; set by commit.ts's owner. */
   commit: () => Promise<void> | undefined = () => undefined;
   /** Without a journal of its own, this volume is safe from power cuts only by a log: its blocks depend on one another. */
@@ -132,7 +132,7 @@ export class Volume {
     this.#inodeLimit = options.cacheInodes ?? DEFAULT_CACHE_INODES;
     this.indexLimit = options.indexNames ?? DEFAULT_INDEX_NAMES;
     this.#inodesPerBlock = sb.blockSize / sb.inodeSize;
-    this.padded = new Uint8Array(sb.blockSize);
+    this.scratch = new Uint8Array(sb.blockSize);
     this.freeBlocks = getCount(sb, SB.freeBlocksLo, SB.freeBlocksHi);
     this.freeInodes = sb.view.getUint32(SB.freeInodes, true);
     this.reservedBlocks = getCount(sb, SB.reservedBlocksLo, SB.reservedBlocksHi);
