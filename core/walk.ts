@@ -353,14 +353,14 @@ export class Walker {
   }
 
   /**
-   * The first name that cannot be walked is an error, a later one ends the walk. That a plugin is down is an error
-   * everywhere: to a client a walk that ended early says that there is no such file.
+   * The first name that cannot be walked is an error, a later one that is not there ends the walk. That a plugin is down, or
+   * what was mounted has gone, is an error everywhere: to a client a walk that ended early says that there is no such file.
    */
   #fail(thrown: unknown): Walk<Chan> {
     this.failure = thrown;
     const walk = this.#stop();
     if (this.#done === this.#names.length) walk.qids.pop();
-    if (walk.qids.length === 0 || thrown === this.#unreachable) throw thrown;
+    if (walk.qids.length === 0 || thrown === this.#unreachable || isGone(thrown)) throw thrown;
     return walk;
   }
 }
@@ -368,6 +368,10 @@ export class Walker {
 /** Whether a failure says no more than that a file is not there. */
 function isAbsence(failed: unknown): boolean {
   return failed === undefined || (failed instanceof Err && failed.code === "ENOENT");
+}
+
+function isGone(thrown: unknown): boolean {
+  return thrown instanceof Err && thrown.code === "ESTALE";
 }
 
 function isRoot(chan: Chan, way: Crossing): boolean {

@@ -190,14 +190,22 @@ export class WriteBehind {
   }
 
   #launch(part: Uint8Array, offset: number, signal: Signal): void {
-    const written = this.#f.ops.write(this.#f.fid, part, offset, signal).then((count) => {
-      if (count < part.length) throw new Err("ENOSPC", `only ${count} of ${part.length} bytes were taken`);
-    }).catch((e) => {
+    const written = this.#put(part, offset, signal).catch((e) => {
       this.#error ??= e;
     }).then(() => {
       this.#flying.splice(this.#flying.indexOf(written), 1);
     });
     this.#flying.push(written);
+  }
+
+  /** Writes one part. A server that takes less is offered the rest: it says why when it takes no more. */
+  async #put(part: Uint8Array, offset: number, signal: Signal): Promise<void> {
+    const { ops, fid } = this.#f;
+    for (let at = 0; at < part.length;) {
+      const count = await ops.write(fid, part.subarray(at), offset + at, signal);
+      if (count === 0) throw new Err("ENOSPC", `only ${at} of ${part.length} bytes were taken`);
+      at += count;
+    }
   }
 
   #rethrow(): void {

@@ -263,6 +263,14 @@ Deno.test("write-behind answers before the server has, and tells errors at the n
   assert.ok(one.server.requests.some((msg) => msg.type === m.Tclunk));
 });
 
+Deno.test("write-behind offers the rest to a server that took less", async () => {
+  const one = new OneFile(), file = await one.open(OWRITE, { writeBehind: 8 }), data = pattern(5 * IOUNIT);
+  one.most = 300;
+  await file.write(data, 0);
+  await file.close();
+  assert.deepEqual(one.bytes, data);
+});
+
 Deno.test("streams carry a file in both directions, and a stream that is dropped leaves it open", async () => {
   const one = new OneFile(pattern(7700)), file = await one.open(ORDWR);
   assert.deepEqual(new Uint8Array(await new Response(file.readable()).arrayBuffer()), one.bytes);
