@@ -61,6 +61,11 @@ const init = await kernel.init();
 await init.bind("#ip", "/net", MREPL);
 await init.bind("#ether0", "/net", MAFTER);
 const files = new Export(init.pgrp), user: User = kernel.hostowner;
+const decoder = new TextDecoder(), encoder = new TextEncoder();
+/** Buffers of echoes that are over. */
+const spare: Uint8Array[] = [];
+/** As a server's working directory: what is opened there is found from there. */
+const dot = await walk(await files.attach(user, "", new Req(user)) as NsChan, ["net", "tcp"]);
 
 for (const [port, serve] of [[9, discard], [19, source], [7, echo]] as const) void listen(port, serve);
 void echoDatagrams();
@@ -69,17 +74,14 @@ await new Promise(() => setInterval(() => {}, 1 << 30));
 
 /** Answers every call to a port. */
 async function listen(port: number, serve: (data: NsChan) => Promise<void>): Promise<void> {
-  const ctl = await open("/net/tcp/clone"), dir = `/net/tcp/${await read(ctl)}`;
+  const ctl = await open(["clone"]), names = [await read(ctl), "listen"];
   await write(ctl, `announce ${port}`);
-  for (;;) {
-    const call = await open(`${dir}/listen`);
-    void answer(call, serve);
-  }
+  for (;;) void answer(await open(names), serve);
 }
 
 async function answer(ctl: NsChan, serve: (data: NsChan) => Promise<void>): Promise<void> {
   try {
-    const data = await open(`/net/tcp/${await read(ctl)}/data`);
+    const data = await open([await read(ctl), "data"]);
     try {
       await serve(data);
     } finally {
@@ -104,11 +106,13 @@ async function source(data: NsChan): Promise<void> {
 }
 
 async function echo(data: NsChan): Promise<void> {
-  const into = new Uint8Array(ECHO_BYTES);
-  for (;;) {
-    const count = await readInto(data, into);
-    if (count === 0) return;
-    await files.write(data, into.subarray(0, count), 0, new Req(user));
+  const into = spare.pop() ?? new Uint8Array(ECHO_BYTES);
+  try {
+    for (let count = await readInto(data, into); count > 0; count = await readInto(data, into)) {
+      await files.write(data, into.subarray(0, count), 0, new Req(user));
+    }
+  } finally {
+    spare.push(into);
   }
 }
 
@@ -131,9 +135,9 @@ async function readInto(data: NsChan, into: Uint8Array): Promise<number> {
 
 /** With headers, one conversation answers everybody: each datagram says where it came from, and goes back there. */
 async function echoDatagrams(): Promise<void> {
-  const ctl = await open("/net/udp/clone"), dir = `/net/udp/${await read(ctl)}`, into = new Uint8Array(MAX_DATAGRAM);
+  const ctl = await open(["..", "udp", "clone"]), into = new Uint8Array(MAX_DATAGRAM);
   await write(ctl, "headers\nannounce 7");
-  const data = await open(`${dir}/data`);
+  const data = await open(["..", "udp", await read(ctl), "data"]);
   for (;;) {
     const got = files.read(data, into, 0, new Req(user));
     const bytes = typeof got === "number" ? into.subarray(0, got) : await got;
@@ -141,21 +145,25 @@ async function echoDatagrams(): Promise<void> {
   }
 }
 
-async function open(path: string): Promise<NsChan> {
-  const req = new Req(user), root = await files.attach(user, "", req);
-  const { chan } = await files.walk(root as NsChan, path.split("/").slice(1), req);
-  if (chan === null) throw new Err("ENOENT", `${path}: file does not exist`);
-  await files.clunk(root as NsChan);
-  return await files.open(chan as NsChan, ORDWR, req) as NsChan;
+/** Opens what `names` lead to from the working directory. */
+async function open(names: string[]): Promise<NsChan> {
+  return await files.open(await walk(dot, names), ORDWR, new Req(user)) as NsChan;
 }
 
-async function read(chan: NsChan): Promise<string> {
-  const into = new Uint8Array(256), got = await files.read(chan, into, 0, new Req(user));
-  return new TextDecoder().decode(typeof got === "number" ? into.subarray(0, got) : got);
+async function walk(from: NsChan, names: string[]): Promise<NsChan> {
+  const { chan } = await files.walk(from, names, new Req(user));
+  if (chan === null) throw new Err("ENOENT", `${names.join("/")}: file does not exist`);
+  return chan as NsChan;
+}
+
+/** The number of a conversation. */
+async function read(ctl: NsChan): Promise<string> {
+  const into = new Uint8Array(16), got = await files.read(ctl, into, 0, new Req(user));
+  return decoder.decode(typeof got === "number" ? into.subarray(0, got) : got);
 }
 
 async function write(chan: NsChan, text: string): Promise<void> {
-  await files.write(chan, new TextEncoder().encode(text), 0, new Req(user));
+  await files.write(chan, encoder.encode(text), 0, new Req(user));
 }
 
 /** Starts a plugin in this isolate, as `inline` does. */
