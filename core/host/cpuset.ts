@@ -10,7 +10,7 @@
  * cores too, in the group that our own other threads are in. Of version 2 a partition does that.
  *
  * What holds always: a group is made when the first core is dedicated and removed with the last; what a node that was
- * killed has left is removed by the next. Who was moved by a shield is put back at once even then (cpuset_guard.ts).
+ * killed has left is removed by its guard (placer_guard.ts), or by the next one.
  *
  * See cpuset(7), and "Cpuset" in Documentation/admin-guide/cgroup-v2.rst of Linux.
  */
@@ -18,9 +18,19 @@
 import { formatCpus } from "../sched/cpulist.ts";
 import { toErr } from "../err.ts";
 import type { Shield } from "../sched/core_host.ts";
-import { type CgroupRoots, dissolve, exists, groupId, join, leftovers, ownGroup, write } from "./cpuset_groups.ts";
-import { CpusetGuard } from "./cpuset_guard.ts";
-import { numbers, processRow } from "./procfs.ts";
+import {
+  below,
+  type CgroupRoots,
+  dissolve,
+  exists,
+  groupId,
+  join,
+  leftovers,
+  ownGroup,
+  write,
+} from "./cpuset_groups.ts";
+import type { GuardedGroup } from "./placer_guard.ts";
+import { numbers, processRow, textOf } from "./procfs.ts";
 
 /** How cores are kept. */
 export type WallKind = "partition" | "cpuset" | "affinity";
@@ -29,9 +39,8 @@ const PREFIX = "ring9cores-", SHARED_PREFIX = "ring9shared-";
 
 /** Who is to be where. */
 export interface WallPlan {
-  readonly dedicated: readonly number[];
-  /** Threads of this process, or of another: those of others go behind a wall of version 1 only. */
-  readonly dedicatedTids: readonly number[];
+  /** Cores with their owners' threads, which are of this process or of another. */
+  readonly dedicated: readonly { name: string; cpus: readonly number[]; tids: readonly number[] }[];
   readonly shared: readonly number[];
   readonly sharedTids: readonly number[];
 }
@@ -48,17 +57,19 @@ export class Cpuset {
   why = "";
   /** The cgroup that we were started in; empty when there is none with cpusets. */
   readonly #base: string;
+  /** Where cgroups are mounted. */
+  readonly #root: string;
   readonly #v1: boolean;
   readonly #id: string;
   #made = false;
   #failed = false;
   /** Whose processes are kept off by now. */
   #shields: Shield = "off";
-  #guard: CpusetGuard | undefined;
 
   constructor(roots: CgroupRoots = {}) {
     this.#id = groupId(roots.proc);
-    const { base, v1, why } = ownGroup("cpuset", roots);
+    const { base, v1, why, root } = ownGroup("cpuset", roots);
+    this.#root = root;
     this.#base = base;
     this.#v1 = v1;
     this.why = why || NOT_YET;
@@ -69,13 +80,18 @@ export class Cpuset {
   }
 
   /** Brings threads where the plan says. Falls back to `affinity` for good when the host refuses. */
-  apply(plan: WallPlan): void {
+  apply({ dedicated, shared, sharedTids }: WallPlan): void {
     if (this.#base === "" || this.#failed) return;
-    if (plan.dedicated.length === 0) return this.close();
+    const walled = dedicated.filter(({ tids }) => tids.every((tid) => this.#mayHold(tid)));
+    const outside = dedicated.filter((owner) => !walled.includes(owner)).map(({ name }) => name);
+    const cpus = walled.flatMap((owner) => owner.cpus), tids = walled.flatMap((owner) => owner.tids);
     try {
-      if (!this.#made) this.#make(plan);
-      this.#resize(plan);
-      this.#fill(plan);
+      if (walled.length === 0) this.close();
+      else {
+        if (!this.#made) this.#make(shared);
+        this.#resize(cpus, shared);
+        this.#fill(tids, sharedTids);
+      }
     } catch (e) {
       const { message } = toErr(e);
       this.close();
@@ -83,6 +99,7 @@ export class Cpuset {
       this.kind = "affinity";
       this.why = message;
     }
+    if (outside.length > 0) this.why += `${this.why && "; "}${outside.join(", ")}: a process in a cgroup of its own`;
   }
 
   /** Whether a shield can be had: others are ours to move. */
@@ -98,7 +115,13 @@ export class Cpuset {
     this.why = NOT_YET;
     for (const group of [this.#own, this.#rest]) dissolve(group, this.#base, this.#threadsFile);
     this.#shields = "off";
-    this.#endGuard();
+  }
+
+  /** What has to be removed when this process can not do it itself. */
+  get groups(): GuardedGroup[] {
+    const base = this.#base, file = this.#threadsFile;
+    if (base === "") return [];
+    return [this.#own, ...this.#v1 ? [this.#rest] : []].map((group) => ({ group, base, file }));
   }
 
   get #own(): string {
@@ -114,7 +137,14 @@ export class Cpuset {
     return this.#v1 ? "tasks" : "cgroup.threads";
   }
 
-  #make({ shared }: WallPlan): void {
+  /** Version 2 moves a thread only within what its process is in. */
+  #mayHold(tid: number): boolean {
+    if (this.#v1 || exists(`/proc/self/task/${tid}`)) return true;
+    const path = /^0::(.*)$/m.exec(textOf(`/proc/${tid}/cgroup`))?.[1];
+    return path === undefined || [this.#base, this.#own].includes(below(this.#root, path));
+  }
+
+  #make(shared: readonly number[]): void {
     this.#made = true;
     Deno.mkdirSync(this.#own);
     if (!this.#v1) {
@@ -128,7 +158,7 @@ export class Cpuset {
     write(`${this.#rest}/cpuset.cpus`, formatCpus(shared));
   }
 
-  #resize({ dedicated, shared }: WallPlan): void {
+  #resize(dedicated: readonly number[], shared: readonly number[]): void {
     write(`${this.#own}/cpuset.cpus`, formatCpus(dedicated));
     if (this.#v1) {
       write(`${this.#rest}/cpuset.cpus`, formatCpus(shared));
@@ -154,17 +184,15 @@ export class Cpuset {
     }
   }
 
-  #fill({ dedicatedTids, sharedTids }: WallPlan): void {
-    const own = new Set(numbers(`${this.#own}/${this.#threadsFile}`));
+  #fill(tids: readonly number[], sharedTids: readonly number[]): void {
     const rest = this.#v1 ? this.#rest : this.#base;
-    for (const tid of dedicatedTids) {
-      if (!own.has(tid) && (this.#v1 || isOurs(tid))) join(`${this.#own}/${this.#threadsFile}`, tid);
-    }
+    const own = new Set(numbers(`${this.#own}/${this.#threadsFile}`));
+    for (const tid of tids) if (!own.has(tid)) join(`${this.#own}/${this.#threadsFile}`, tid);
     const there = new Set(this.#v1 ? numbers(`${rest}/${this.#threadsFile}`) : []);
     for (const tid of sharedTids) {
       if (this.#v1 ? !there.has(tid) : own.has(tid)) join(`${rest}/${this.#threadsFile}`, tid);
     }
-    if (this.#v1) this.#keepOthersOff(new Set(dedicatedTids));
+    if (this.#v1) this.#keepOthersOff(new Set(tids));
   }
 
   /** Moves other processes off, as the shield says; back where it says so no more. */
@@ -172,22 +200,11 @@ export class Cpuset {
     const shielded = this.#shielded(), before = this.#shields;
     const procs = (group: string) => numbers(`${group}/cgroup.procs`).filter((pid) => pid !== Deno.pid);
     this.#shields = this.shield;
-    if (this.shield !== "off") this.#guard ??= this.#newGuard();
     for (const pid of procs(this.#base)) {
       if (shielded(pid) && !dedicated.has(pid)) join(`${this.#rest}/cgroup.procs`, pid);
     }
     if (this.shield === before) return;
     for (const pid of procs(this.#rest)) if (!shielded(pid)) join(`${this.#base}/cgroup.procs`, pid);
-    if (this.shield === "off") this.#endGuard();
-  }
-
-  #newGuard(): CpusetGuard {
-    return new CpusetGuard({ base: this.#base, file: this.#threadsFile, groups: [this.#own, this.#rest] });
-  }
-
-  #endGuard(): void {
-    void this.#guard?.release();
-    this.#guard = undefined;
   }
 
   /** Which processes the shield is against. */
@@ -199,9 +216,4 @@ export class Cpuset {
       return shield === "user" ? row.uid === us.uid : row.session === us.session;
     };
   }
-}
-
-/** Whether a thread is one of this process. */
-function isOurs(tid: number): boolean {
-  return exists(`/proc/self/task/${tid}`);
 }

@@ -22,6 +22,8 @@ export interface CgroupRoots {
 export interface OwnGroup {
   /** Its folder; empty when there is none. */
   readonly base: string;
+  /** The folder that its hierarchy is mounted at. */
+  readonly root: string;
   readonly v1: boolean;
   /** Why there is none. */
   readonly why: string;
@@ -32,7 +34,7 @@ const DISSOLVE_PASSES = 3;
 
 /** The cgroup of `controller` that this process is in. */
 export function ownGroup(controller: string, { cgroup = "/sys/fs/cgroup", proc = "/proc" }: CgroupRoots): OwnGroup {
-  const none = (why: string) => ({ base: "", v1: false, why });
+  const none = (why: string) => ({ base: "", root: "", v1: false, why });
   let lines: string[];
   try {
     lines = Deno.readTextFileSync(`${proc}/self/cgroup`).split("\n");
@@ -42,18 +44,27 @@ export function ownGroup(controller: string, { cgroup = "/sys/fs/cgroup", proc =
   const paths = new Map(
     lines.map((line) => /^\d+:([^:]*):(.*)$/.exec(line)).filter((m) => m).map((m) => [m![1], m![2]]),
   );
-  const below = (folder: string, path: string) => path === "/" ? folder : `${folder}${path}`;
   const v1 = [...paths].find(([controllers]) => controllers.split(",").includes(controller));
   if (v1) {
-    const base = below(`${cgroup}/${controller}`, v1[1]);
-    return exists(`${base}/tasks`) ? { base, v1: true, why: "" } : none(`${base} is not mounted here`);
+    const root = `${cgroup}/${controller}`, base = below(root, outer(v1[1]));
+    return exists(`${base}/tasks`) ? { base, root, v1: true, why: "" } : none(`${base} is not mounted here`);
   }
-  const base = below(cgroup, paths.get("") ?? "/");
+  const root = cgroup, base = below(root, outer(paths.get("") ?? "/"));
   if (!exists(`${base}/cgroup.controllers`)) return none(`${base} is no cgroup`);
   const controllers = Deno.readTextFileSync(`${base}/cgroup.controllers`).split(/\s+/);
   return controllers.includes(controller)
-    ? { base, v1: false, why: "" }
+    ? { base, root, v1: false, why: "" }
     : none(`${base} was not given the ${controller} controller`);
+}
+
+/** The folder of a path that /proc/PID/cgroup has. */
+export function below(root: string, path: string): string {
+  return `${root}${path}`.replace(/\/$/, "");
+}
+
+/** Who was started by one that a node's shield has moved is not to build in that node's group. */
+function outer(path: string): string {
+  return path.replace(/\/ring9(cores|shared|first)-[^/]*$/, "") || "/";
 }
 
 /** What the names of this process's groups end with. */
@@ -63,17 +74,22 @@ export function groupId(proc = "/proc"): string {
 
 /** Groups below `base` whose names begin with one of `prefixes`, and whose node has gone. */
 export function leftovers(base: string, prefixes: readonly string[], proc = "/proc"): string[] {
-  let names: string[];
+  return namesIn(base).filter((name) => prefixes.some((prefix) => name.startsWith(prefix)) && isLeft(name, proc));
+}
+
+/** Whether what has this name, which ends with a `groupId`, is that of a node that has gone. */
+export function isLeft(name: string, proc = "/proc"): boolean {
+  const [, pid, start, space] = /-(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
+  return pid !== undefined && space === pidSpace(proc) && startTime(Number(pid), proc) !== start;
+}
+
+/** What is in a folder; nothing where it may not be looked at, or is not there. */
+export function namesIn(folder: string): string[] {
   try {
-    names = [...Deno.readDirSync(base)].filter((d) => d.isDirectory).map((d) => d.name);
+    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
   } catch {
-    return []; // what can not be listed can not be cleaned; who makes a group says why if it matters
+    return [];
   }
-  const space = pidSpace(proc);
-  return names.filter((name) => {
-    const [, prefix, pid, start, where] = /^(.*-)(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
-    return prefixes.includes(prefix) && where === space && startTime(Number(pid), proc) !== start;
-  });
 }
 
 /** Moves the threads of a group to another and removes it. `file` is that in which they stand. */

@@ -4,12 +4,13 @@
  * Layer: core/host, below placer.ts. An interrupt that can not be moved (managed by its driver, or not ours to move)
  * stays, and is counted. See Documentation/core-api/irq/irq-affinity.rst of Linux.
  *
- * What holds always: where an interrupt was is written down before it is moved, in a file that has the process's number
- * and start time, so that what a node that was killed has left is put back by the next.
+ * What holds always: where an interrupt was is written down before it is moved, in a file whose name
+ * tells the process (cpuset_groups.ts), so that what a node that was killed has left is put back by the next.
  */
 
 import { formatCpus, parseCpus } from "../sched/cpulist.ts";
-import { startTime } from "./procfs.ts";
+import { groupId, isLeft, namesIn } from "./cpuset_groups.ts";
+import { textOf } from "./procfs.ts";
 
 /** Where the files are, for tests. */
 export interface IrqFolders {
@@ -59,8 +60,13 @@ export class Irqs {
     this.keepOff([]);
   }
 
+  /** What has to be put back when this process can not do it itself. */
+  get guarded(): { folder: string; note: string } {
+    return { folder: this.#folder, note: this.#file };
+  }
+
   get #file(): string {
-    return `${this.#notes}/irqs-${Deno.pid}-${startTime(Deno.pid, this.#proc)}`;
+    return `${this.#notes}/irqs-${groupId(this.#proc)}`;
   }
 
   /** Writes down where all are. False where that can not be: then none is moved. */
@@ -89,9 +95,8 @@ export class Irqs {
 
   /** What nodes that are no more have moved comes back. */
   #putBackLeft(): void {
-    for (const name of names(this.#notes)) {
-      const [, pid, start] = /^irqs-(\d+)-(\d+)$/.exec(name) ?? [];
-      if (pid === undefined || startTime(Number(pid), this.#proc) === start) continue;
+    for (const name of namesIn(this.#notes)) {
+      if (!name.startsWith("irqs-") || !isLeft(name, this.#proc)) continue;
       for (const line of textOf(`${this.#notes}/${name}`).split("\n")) {
         const [, irq, cpus] = /^(\d+) ([\d,-]+)$/.exec(line) ?? [];
         if (irq && formatCpus(cpusOf(`${this.#folder}/${irq}`)) !== cpus) {
@@ -105,16 +110,7 @@ export class Irqs {
 
 /** The interrupts, by number. */
 function list(folder: string): string[] {
-  return names(folder).filter((name) => /^\d+$/.test(name)).sort((a, b) => Number(a) - Number(b));
-}
-
-/** What is in a folder; nothing where it may not be looked at, or is not there. */
-function names(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  } catch {
-    return [];
-  }
+  return namesIn(folder).filter((name) => /^\d+$/.test(name)).sort((a, b) => Number(a) - Number(b));
 }
 
 function cpusOf(irq: string): number[] {
@@ -129,14 +125,6 @@ function write(irq: string, cpus: readonly number[]): boolean {
     return true;
   } catch {
     return false; // `status` tells how many
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
   }
 }
 

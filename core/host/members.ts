@@ -17,10 +17,11 @@ import type { Warden } from "./spawn.ts";
 
 /** The core control of a kernel on this host. `hostCores` are never given to a plugin; the first one when not said. */
 export function openCores(kernel: Kernel, warden: Warden, hostCores?: string): CoreControl {
+  const host = new Placer(kernel.clock); // takes away first what a dead node has left: it may keep cores from us
   return new CoreControl({
     clock: kernel.clock,
     topology: hostTopology(),
-    host: new Placer(kernel.clock),
+    host,
     hostCores: hostCores === undefined ? undefined : parseCpus(hostCores),
     log: (text) => kernel.log.print(text),
     shared: (cpu) => warden.rings.moved(KERNEL, cpu),

@@ -15,6 +15,7 @@ import { readTopology, type Topology } from "../sched/topology.ts";
 import { Cpuset } from "./cpuset.ts";
 import { Irqs } from "./irqs.ts";
 import { whyNoLibc } from "./libc.ts";
+import { Guard } from "./placer_guard.ts";
 import { cpuTimes, type Schedule, setSchedule, threadCounters } from "./sched.ts";
 import { Weight } from "./sched_weight.ts";
 import { allowedCpus, pinThread, threadIds } from "./threads.ts";
@@ -42,6 +43,7 @@ export class Placer implements CoreHost {
   readonly #irqs: Irqs;
   readonly #weight: Weight;
   #plan: Plan | undefined;
+  #guard: Guard | undefined;
   #cancelSweep: (() => void) | undefined;
   #cancelWall: (() => void) | undefined;
   /** Threads of the runtime that were moved, since the beginning. */
@@ -81,7 +83,7 @@ export class Placer implements CoreHost {
     return [
       ...lines,
       `shield ${this.#wall.shield}`,
-      `weight ${this.#weight.why === "" ? this.#weight.times : `- ${this.#weight.why}`}`,
+      `weight ${this.#weight.times}`,
       `irqs moved ${this.#irqs.moved} stuck ${this.#irqs.stuck}`,
       `swept ${this.#swept}`,
       "",
@@ -119,6 +121,7 @@ export class Placer implements CoreHost {
     this.#irqs.restore();
     this.#weight.close();
     this.#wall.close();
+    this.#unguard();
   }
 
   /** Builds walls and moves interrupts: that takes milliseconds, and new masks do not wait for it. */
@@ -128,16 +131,22 @@ export class Placer implements CoreHost {
     const { placements, shared } = this.#plan!, dedicated = placements.filter((p) => p.dedicated);
     const owners = new Set(dedicated.flatMap((p) => p.tids)), ours = threadIds();
     const cpus = dedicated.flatMap((p) => p.cpus);
-    this.#wall.apply({
-      dedicated: cpus,
-      dedicatedTids: [...owners],
-      shared,
-      sharedTids: ours.filter((tid) => !owners.has(tid)),
-    });
+    if (cpus.length > 0) this.#guard ??= this.#newGuard();
+    this.#wall.apply({ dedicated, shared, sharedTids: ours.filter((tid) => !owners.has(tid)) });
     this.#weight.apply(dedicated.filter((p) => p.priority === "lc").flatMap((p) => p.tids));
     this.#irqs.keepOff(cpus);
-    this.#sweepLater(dedicated.length > 0);
+    if (cpus.length === 0) this.#unguard();
+    this.#sweepLater(cpus.length > 0);
     return this.#pinAll(this.#plan!).filter((problem) => problem !== "");
+  }
+
+  #newGuard(): Guard {
+    return new Guard({ irq: this.#irqs.guarded, groups: [...this.#wall.groups, ...this.#weight.groups] });
+  }
+
+  #unguard(): void {
+    void this.#guard?.release();
+    this.#guard = undefined;
   }
 
   /** Pins all threads; a problem for each placement, "" for none. */

@@ -47,10 +47,15 @@ export function treeThreads(pid: number): number[] {
 
 /** Numbers in a file of /proc or of a cgroup, split by white space. */
 export function numbers(path: string): number[] {
+  return textOf(path).split(/\s+/).filter((word) => word !== "").map(Number);
+}
+
+/** A file's text; empty when it is not there, or may not be read. */
+export function textOf(path: string): string {
   try {
-    return Deno.readTextFileSync(path).split(/\s+/).filter((word) => word !== "").map(Number);
+    return Deno.readTextFileSync(path);
   } catch {
-    return []; // gone
+    return "";
   }
 }
 
@@ -63,10 +68,6 @@ function threadsOf(pid: number): number[] {
 }
 
 function statFields(pid: number, proc: string): string[] {
-  try {
-    const stat = Deno.readTextFileSync(`${proc}/${pid}/stat`);
-    return stat.slice(stat.lastIndexOf(")") + 2).trim().split(" ");
-  } catch {
-    return [];
-  }
+  const stat = textOf(`${proc}/${pid}/stat`);
+  return stat === "" ? [] : stat.slice(stat.lastIndexOf(")") + 2).trim().split(" ");
 }

@@ -12,6 +12,7 @@
 
 import { toErr } from "../err.ts";
 import { type CgroupRoots, dissolve, exists, groupId, join, leftovers, ownGroup, write } from "./cpuset_groups.ts";
+import type { GuardedGroup } from "./placer_guard.ts";
 import { numbers } from "./procfs.ts";
 
 const PREFIX = "ring9first-";
@@ -31,6 +32,11 @@ export class Weight {
     this.#group = `${base}/${PREFIX}${groupId(roots.proc)}`;
     this.why = v1 ? "" : why || "cgroup v2";
     if (v1) { for (const name of leftovers(base, [PREFIX], roots.proc)) dissolve(`${base}/${name}`, base, "tasks"); }
+  }
+
+  /** What has to be removed when this process can not do it itself. */
+  get groups(): GuardedGroup[] {
+    return this.#base === "" ? [] : [{ group: this.#group, base: this.#base, file: "tasks" }];
   }
 
   /** How many times an ordinary session's share the owners' is. */

@@ -292,12 +292,11 @@ export class CoreTable {
 
   /** Gives a client more than it was promised, as long as there is something. */
   #serve(client: Client): void {
-    client.unmet = "";
     for (;;) {
       const have = this.#keeps(client), { want, priority } = client.ask;
+      client.unmet = "";
       if (have >= want) return;
-      client.unmet = "a core is being taken back for it";
-      if (have + this.#comingTo(client) >= want) return;
+      if (have + this.#comingTo(client) >= want) return void (client.unmet = "a core is being taken back for it");
       const unit = this.#pick(client, cpusOf(client.units), (u) => this.#isFree(u), true);
       if (unit) {
         this.#give(unit);

@@ -214,7 +214,8 @@ function invariants(t: CoreTable, settled: boolean): void {
     if (!settled) continue;
     assert.ok(c.allocated.length <= c.want, `${c.name} has more than it wants`);
     assert.ok(c.allocated.length >= Math.min(c.want, c.guaranteed), `${c.name}'s guarantee is broken`);
-    if (c.allocated.length < c.want) {
+    if (c.allocated.length === c.want) assert.equal(c.unmet, "", `${c.name} has what it wants, and is short`);
+    else {
       assert.notEqual(c.unmet, "", `${c.name} is not told why`);
       const free = t.shared.filter((cpu) =>
         !host.includes(cpu) && (c.wired?.includes(cpu) ?? true) &&
