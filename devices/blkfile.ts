@@ -8,7 +8,7 @@
  *   whose answers take their time (`direct`), so that the isolate serves others meanwhile.
  *
  * What holds always: nobody else has the file open for writing through this class or whoever else takes flock(2)s (a block
- * device: through anybody, by O_EXCL). Of two requests in flight that overlap, the later one begins when the earlier
+ * device: through anybody, by O_EXCL), and no loop device of the host has it, which would ask nobody. Of two requests in flight that overlap, the later one begins when the earlier
  * has ended. A flush begins when all writes before it have ended. An error of the host comes out as its errno says; a write
  * that came back short goes on, and says ENOSPC or EIO if it can not.
  *
@@ -54,6 +54,7 @@ const O_RDONLY = 0,
   O_CLOEXEC = 0o2000000,
   O_DIRECT = ARM ? 0o200000 : 0o40000;
 const SEEK_END = 2, LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4, EINTR = 4, EINVAL = 22, EAGAIN = 11;
+const BLOCK_DEVICES = "/sys/block";
 const FALLOC_PUNCH = 0x01 | 0x02, BLKSSZGET = 0x1268n;
 /** Memory of an O_DIRECT request begins at, and is a multiple of, so much. */
 const PAGE = 4096, STAGING_BYTES = 1 << 18;
@@ -115,8 +116,17 @@ export class BlkFile implements Disk {
     if (fd < 0) throw lastError(path);
     const error = c.ftruncate(fd, BigInt(size)) < 0 ? lastError(path) : null;
     c.close(fd);
-    if (error) throw error;
+    if (error) {
+      Deno.removeSync(path);
+      throw error;
+    }
     return new BlkFile(path);
+  }
+
+  /** Closes it, and removes the file. */
+  async remove(): Promise<void> {
+    await this.close();
+    Deno.removeSync(this.path);
   }
 
   read(dst: Uint8Array, offset: number): MaybePromise<void> {
@@ -311,12 +321,41 @@ function openExclusive(path: string, how: { readOnly: boolean; direct: boolean }
   const c = library(), name = new TextEncoder().encode(`${path}\0`);
   const isDevice = statOf(path)?.isBlockDevice ?? false;
   const flags = (how.readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | (how.direct ? O_DIRECT : 0);
+  const loop = isDevice ? undefined : loopOf(path, how.readOnly);
+  if (loop) throw new Err("EBUSY", `${path} is in use by ${loop}`);
   const fd = c.open(name, flags | (isDevice && !how.readOnly ? O_EXCL : 0), 0);
   if (fd < 0) throw lastError(path);
   if (c.flock(fd, (how.readOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) === 0) return fd;
   const error = errno() === EAGAIN ? new Err("EBUSY", `${path} is in use by another program`) : lastError(path);
   c.close(fd);
   throw error;
+}
+
+/** The loop device of the host that a file is under; of one that is only read by both no matter. */
+function loopOf(path: string, readOnly: boolean): string | undefined {
+  try {
+    const real = Deno.realPathSync(path), loops = [...Deno.readDirSync(BLOCK_DEVICES)].filter(isLoop);
+    const found = loops.find(({ name }) => {
+      const about = (what: string) => textOf(`${BLOCK_DEVICES}/${name}/${what}`);
+      return about("loop/backing_file") === real && !(readOnly && about("ro") === "1");
+    });
+    return found && `/dev/${found.name}`;
+  } catch {
+    return undefined; // no such file, or nobody who would tell
+  }
+}
+
+function isLoop({ name }: { name: string }): boolean {
+  return name.startsWith("loop");
+}
+
+/** What a file of the host says; empty where there is none. */
+function textOf(path: string): string {
+  try {
+    return Deno.readTextFileSync(path).trimEnd();
+  } catch {
+    return "";
+  }
 }
 
 function makeFolders(path: string): void {

@@ -126,7 +126,7 @@ interop("BlkFile: a full host says ENOSPC", { needs: [ffi] }, async () => {
 });
 
 interop(
-  "BlkFile: a block device of the host, one owner by O_EXCL",
+  "BlkFile: a block device of the host, one owner by O_EXCL; the file under a loop device is the device's",
   { needs: [ffi, root, program("losetup")] },
   async () => {
     await withFile(1 << 20, async (path) => {
@@ -145,6 +145,8 @@ interop(
         assert.deepEqual(found, mark(3));
         assert.throws(() => new BlkFile(device), { code: "EBUSY" });
         await disk.close();
+        const why = { code: "EBUSY", message: new RegExp(`is in use by ${device}$`) };
+        for (const readOnly of [false, true]) assert.throws(() => new BlkFile(path, { readOnly }), why);
       } finally {
         run("--detach", device);
       }

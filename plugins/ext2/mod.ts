@@ -17,7 +17,7 @@ import { FileDisk } from "../../devices/file_disk.ts";
 import type { Report } from "../../fs/ext2/fs.ts";
 import { mkfs } from "../../fs/ext2/mkfs.ts";
 import { Front } from "./front.ts";
-import { parseBytes, parseSource, parseVolume } from "./source.ts";
+import { hostPath, parseBytes, parseSource, parseVolume } from "./source.ts";
 import type { AtimePolicy } from "./volume_dev.ts";
 import { type OpenVolume, Volumes } from "./volumes.ts";
 
@@ -133,18 +133,20 @@ function reportText(name: string, report: Report): string {
   return report.problems.map((problem) => `${name}: ${problem}\n`).join("");
 }
 
-/** Makes a file with an empty volume in it; a file that is there stays as it is (EEXIST). */
+/** Makes a file with an empty volume in it; a file that is there stays as it is (EEXIST). When it fails there is none. */
 async function format(ctx: Ctx, what: { file: string; size: string; label: string | undefined }): Promise<void> {
   const bytes = parseBytes(what.size), uuid = new Uint8Array(16);
+  const path = hostPath(what.file, { folder: String(ctx.options.folder ?? "") });
   ctx.random(uuid);
-  const disk = BlkFile.create(what.file, bytes - (bytes % 4096));
+  let disk: BlkFile | undefined;
   try {
+    disk = BlkFile.create(path, bytes - (bytes % 4096));
     await mkfs(disk, { uuid, now: ctx.clock.now(), zeroed: true, label: what.label });
     await disk.flush();
+    await disk.close();
   } catch (thrown) {
+    await disk?.remove();
     const err = toErr(thrown);
     throw new Err(err.code, `cannot format ${what.file}: ${err.message}`, { cause: err });
-  } finally {
-    await disk.close();
   }
 }

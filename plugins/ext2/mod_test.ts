@@ -224,6 +224,21 @@ Deno.test("a disk that fails: EIO to who reads; a failed commit makes the volume
   assert.equal((await dev.stat(c)).length, 5000, "what was there can be read");
 });
 
+Deno.test("a disk that fails when its volume is closed is told of, and let go all the same", async () => {
+  const disk = new BlkFault(formatted()), closed: string[] = [];
+  const openFile = () => Promise.resolve(Object.assign(disk, { close: () => void closed.push("disk") }));
+  const t = new Fixture({ openFile });
+  await t.open("m", "ns!/disk");
+  await t.put("m", "f", "lost");
+  disk.plan = ({ op }) => op === "write" ? { fail: "ENOSPC" } : undefined;
+  const why = { code: "ENOSPC", message: /m was closed with changes that are not on its disk/ };
+  await assert.rejects(t.volumes.close("m"), why);
+  assert.deepEqual(closed, ["disk"]);
+  disk.plan = () => undefined;
+  const { fs } = await t.open("m", "ns!/disk");
+  assert.deepEqual((await fs.check()).problems, []);
+});
+
 Deno.test("a full volume: ENOSPC, root's reserve is root's, and removing makes room", async () => {
   const { fs, dev } = await volumeOn(formatted(1 << 20)), at = dev.attach(root, "");
   await fs.setattr(fs.root, { mode: 0o777 });

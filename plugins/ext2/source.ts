@@ -112,8 +112,7 @@ export async function openSource(source: Source, context: OpenContext): Promise<
   const ram = /^ram!(.+)$/.exec(source.disk);
   if (ram) return freshRam(parseBytes(ram[1]), context);
   const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
-  const path = inTree === undefined ? diskPath(source.disk, context) : source.disk;
-  if (!(inTree ?? path).startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
+  const path = inTree === undefined ? hostPath(source.disk, context) : source.disk;
   const { readOnly } = source;
   const file = inTree === undefined ? undefined : await openInTree(inTree, readOnly, context);
   const owned = await ownDisk(context.queues, {
@@ -141,6 +140,13 @@ export function diskPath(disk: string, context: { folder: string }): string {
   return disk.startsWith("/") || context.folder === "" ? disk : `${context.folder}/${disk}`;
 }
 
+/** The same, which has to be a path from the root: the host's current directory is nobody's business. */
+export function hostPath(disk: string, context: { folder: string }): string {
+  const path = diskPath(disk, context);
+  if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
+  return path;
+}
+
 /** Opens a file or device of the host; makes a file that is not there, if that is wanted. */
 function openHostFile(path: string, source: Source): Disk {
   const { readOnly, direct, inFlight, create } = source;
@@ -164,6 +170,7 @@ async function formatBlank(disk: Disk, source: Source, context: OpenContext): Pr
 }
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
+  if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
   if (!context.openFile) throw new Err("EOPNOTSUPP", "the name space is at hand for placement inline alone");
   return await context.openFile(path, readOnly);
 }

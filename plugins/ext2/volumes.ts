@@ -137,14 +137,22 @@ export class Volumes {
     if (held > 0 && !options.force) {
       throw new Err("EBUSY", `${held} files of ${name} are in use (try: close ${name} force)`);
     }
-    await this.#shut(volume, new Err("ESTALE", `the volume ${name} was closed`));
-    await volume.owned.release();
+    try {
+      await this.#shut(volume, new Err("ESTALE", `the volume ${name} was closed`));
+    } catch (thrown) {
+      const err = toErr(thrown);
+      throw new Err(err.code, `${name} was closed with changes that are not on its disk: ${err.message}`, {
+        cause: err,
+      });
+    } finally {
+      await volume.owned.release();
+    }
   }
 
   /** Closes all; what fails is told to the log. */
   async closeAll(): Promise<void> {
     for (const { source: { name } } of this.list()) {
-      await this.close(name, { force: true }).catch((e) => this.#options.log(`${name}: closing: ${toErr(e).message}`));
+      await this.close(name, { force: true }).catch((e) => this.#options.log(toErr(e).message));
     }
   }
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { BlkFile } from "../../devices/blkfile.ts";
 import { Ext2 } from "../../fs/ext2/fs.ts";
+import { ORDWR } from "../../core/p9/types.ts";
 import { makeDisk } from "../ext2_image.ts";
 import { bootNode } from "../node.ts";
 import { ffi, interop } from "../skip.ts";
@@ -59,6 +60,70 @@ interop("ext2: a reload takes the disk over, and its files are found again", { n
     await assert.rejects(file.write(new Uint8Array(1), 0), { code: "ESTALE" });
     assert.equal(await node.stop(), 0);
     assert.equal(await onDisk(path, "kept"), "kept");
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+interop("ext2: several disks at a time, and what stands in the way of each is said", { needs: [ffi] }, async () => {
+  const dir = await Deno.makeTempDir({ prefix: "ring9-ext2-" }), one = join(dir, "one.img"), two = join(dir, "two.img");
+  try {
+    await makeDisk(one, 8 << 20);
+    await using node = await bootNode();
+    await using client = await node.connect();
+    const plugins = (text: string) => client.writeFile("/sys/plugins/ctl", text);
+    const bind = (text: string) => client.writeFile("/proc/1/ns", `bind ${text}`);
+    const ctl = (text: string, plugin = "first") => client.writeFile(`/n/${plugin}/ctl`, text);
+    for (const name of ["first", "second"]) {
+      await plugins(`load ext2 as ${name}`);
+      await bind(`'#${name}' /n/${name}`);
+    }
+    await ctl(`open one ${one}`);
+    await ctl(`format ${two} 4M second`);
+    await ctl(`open two ${two}`, "second");
+    await ctl("open small ram!1M");
+    await bind("-c '#first.one' /n/one");
+    await bind("-c '#second.two' /n/two");
+    await bind("-c '#first.small' /n/small");
+
+    const refused: [text: string, plugin: string, why: RegExp][] = [
+      [`open again ${one}`, "first", /one\.img is in use by first/],
+      [`open again ${one}`, "second", /one\.img is in use by first/],
+      [`open one ${two}`, "first", /there is a volume one already/],
+      [`open x ${dir}/none`, "first", /cannot open .*none as x: .*does not exist/],
+      ["open x here.img", "first", /no path that begins with a slash/],
+      ["open x /dev/null", "first", /no ext2 file system here/],
+      [`open x ${one} fast`, "first", /"fast" is none of ro direct/],
+      [`open x/y ${one}`, "first", /no name for a volume/],
+      [`format ${two} 4M`, "first", /cannot format .*two\.img: file already exists|cannot format .*exist/],
+      [`format ${dir}/tiny 1k`, "first", /cannot format .*tiny: the disk is too small/],
+      [`format ${dir}/huge 99999999T`, "first", /cannot format .*huge: /],
+      ["format here.img 4M", "first", /no path that begins with a slash/],
+      ["close three", "first", /no volume is called "three"/],
+    ];
+    for (const [text, plugin, why] of refused) await assert.rejects(ctl(text, plugin), { message: why }, text);
+    const left = Array.from(Deno.readDirSync(dir), ({ name }) => name);
+    assert.deepEqual(left.sort(), ["one.img", "two.img"], "what failed left nothing behind");
+
+    await assert.rejects(client.writeFile("/n/small/big", new Uint8Array(2 << 20)), { code: "ENOSPC" });
+    await client.remove("/n/small/big");
+    await client.writeFile("/n/small/less", "room again");
+
+    const file = await client.create("/n/one/kept", 0o644, ORDWR);
+    await file.writeAll(new TextEncoder().encode("kept"));
+    await assert.rejects(ctl("close one"), { code: "EBUSY" });
+    await assert.rejects(plugins("unload first"), { code: "EBUSY", message: /open files/ });
+    await ctl("close one force");
+    await assert.rejects(file.read(new Uint8Array(4), 0), { code: "ESTALE", message: /the volume one was closed/ });
+    await assert.rejects(client.list("/n/one"), { code: "ESTALE", message: /the volume one was closed/ });
+    await ctl(`open one ${one} ro`, "second");
+    await bind("'#second.one' /n/again");
+    assert.equal(await client.readText("/n/again/kept"), "kept");
+    await assert.rejects(client.writeFile("/n/again/kept", "no"), { code: "EROFS" });
+    await plugins("unload second force");
+    await ctl(`open one ${one}`);
+    assert.equal(await node.stop(), 0);
+    assert.equal(await onDisk(one, "kept"), "kept");
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
