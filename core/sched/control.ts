@@ -52,6 +52,8 @@ export interface ClientState {
   readonly delayMs: number;
   /** How often its queue delay was above `qdelay`. */
   readonly congested: number;
+  /** What came of that when it was last so: it got a core, or why it could not; empty when nothing waits too long. */
+  readonly relief: string;
   /** It rests, and its promised cores are lent until it wakes. */
   readonly lent: boolean;
   /** How often that was so. */
@@ -179,7 +181,8 @@ export class CoreControl {
       client.lent = lent;
       throw e;
     }
-    const { spinning } = this.#settings(client);
+    const { spinning, qdelay } = this.#settings(client);
+    if (qdelay === 0) Object.assign(client, { extra: 0, delayMs: 0, said: "" });
     for (const member of client.members.keys()) {
       if ("spinning" in patch) member.spin(spinning);
       if ("watchdog" in patch || "warn" in patch || "hang" in patch) this.#guard(client, member);
@@ -253,9 +256,12 @@ export class CoreControl {
   }
 
   #state(client: Client): ClientState {
-    const { name, members, cpus, moves, delays, delayMs, congested, lent, lends } = client;
+    const { name, members, cpus, moves, delays, delayMs, congested, said, lent, lends } = client;
     const row = this.table.client(name), settings = this.#settings(client);
-    return { name, settings, row, members: [...members.keys()], cpus, moves, delays, delayMs, congested, lent, lends };
+    const blind = settings.qdelay > 0 && members.size > 0 && [...members.keys()].every((m) => !m.queue());
+    const relief = blind ? "none: what waits for a process is not seen" : said;
+    const state = { name, settings, row, cpus, moves, delays, delayMs, congested, relief, lent, lends };
+    return { ...state, members: [...members.keys()] };
   }
 
   #settings(client: Client): CoreSettings {
@@ -264,8 +270,8 @@ export class CoreControl {
 
   /** What a client asks of the table now. One that nothing runs for, or that rests, wants no core, and keeps its promise. */
   #ask(client: Client): Ask {
-    const { cores, guaranteed, want, wired, siblings, priority } = this.#settings(client);
-    const auto = Math.min(cores, guaranteed + client.extra);
+    const { cores, guaranteed, want, wired, siblings, priority, qdelay } = this.#settings(client);
+    const auto = Math.min(cores, guaranteed + (qdelay > 0 ? client.extra : 0));
     const now = client.members.size === 0 || client.lent ? 0 : want === "auto" ? auto : want;
     return { cores, guaranteed, want: now, wired, siblings, priority };
   }
@@ -377,7 +383,7 @@ export class CoreControl {
     client.delays.observe(client.delayMs / 1000);
     const { qdelay, want } = this.#settings(client);
     if (client.delayMs * 1000 > qdelay) this.#congestion(client, want, now);
-    else if (client.extra > 0 && now - client.sinceMs > IDLE_MS) this.#idle(client, now);
+    else if (now - client.sinceMs > IDLE_MS) this.#calm(client, now);
   }
 
   /** Its oldest request waits too long: it gets a core, or it is said why not. */
@@ -402,15 +408,16 @@ export class CoreControl {
     this.event(`${name}: a request has waited ${client.delayMs.toFixed(1)} ms: ${why}`);
   }
 
-  /** Gives an extra core back that has hardly been used. */
-  #idle(client: Client, now: number): void {
+  /** Nothing has waited too long for a while: an extra core that has hardly been used goes back. */
+  #calm(client: Client, now: number): void {
+    client.said = "";
+    if (client.extra === 0) return;
     const used = this.host.cpuMs(tidsOf(client));
     const share = (used - client.usedMs) / (now - client.sinceMs);
     client.sinceMs = now;
     client.usedMs = used;
     if (share > IDLE_SHARE) return;
     client.extra--;
-    client.said = "";
     this.table.set(client.name, this.#ask(client));
   }
 

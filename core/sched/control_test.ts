@@ -181,7 +181,15 @@ Deno.test("when there is no core to give it is said why, once", () => {
   assert.equal(said.length, 1);
   assert.match(said[0], /no core is free \(1 a\)/);
   assert.match(control.client("b").row.unmet, /no core is free/);
+  assert.match(control.client("b").relief, /no core is free/);
+  b.taken = 10;
+  clock.advance(2500);
+  assert.equal(control.client("b").relief, "", "nothing waits any more");
+  b.written = 20;
+  clock.advance(500);
+  assert.equal(control.events.filter((e) => e.startsWith("b: a request has waited")).length, 2, "it is said anew");
   control.set("b", { qdelay: 0 });
+  assert.equal(control.client("b").row.want, 0);
   assert.equal(clock.pending, 0, "nobody looks any more");
 });
 

@@ -159,6 +159,7 @@ export function pluginCores(kernel: Kernel, name: string): string {
     moves: state.moves,
     delay: `${(state.delayMs * 1000).toFixed(0)} us`,
     congested: state.congested,
+    relief: state.relief || "-",
     unmet: row.unmet || "-",
   }, "\n") + "\n";
 }
