@@ -207,6 +207,7 @@ export class CoreControl {
 
   /** Promises a given core to a client, or (null) to nobody. */
   provision(cpu: number, name: string | null): void {
+    if (name !== null) this.#need(name);
     const owner = name ?? this.table.core(cpu).provisioned;
     this.table.provision(cpu, name);
     if (owner === undefined) return;
