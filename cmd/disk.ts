@@ -16,7 +16,7 @@ usage: deno task disk COMMAND [OPTIONS] ...
   mkfs FILE SIZE      a new disk with an empty volume; the file is sparse
   build FROM FILE     a new disk with a tree on it: same tree, same options, same bytes
   pack FROM ARCHIVE   a tree into a tar file; a name that ends with gz or tgz is compressed, - is standard output
-  unpack ARCHIVE TO   an archive's files into a folder, or onto a disk that is there; - is standard input
+  unpack FROM TO      a tree's files into a folder, or onto a disk that is there; - is a tar file from standard input
   fsck FILE           looks for damage       --repair mends what is safe to mend
 
 FROM is a folder, a disk, or an archive. SIZE is 64M, 2G ...

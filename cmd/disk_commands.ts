@@ -11,7 +11,7 @@ import type { ArchiveEntry } from "../fs/archive.ts";
 import { Ext2 } from "../fs/ext2/fs.ts";
 import { mkfs, type MkfsOptions } from "../fs/ext2/mkfs.ts";
 import { unpackExt2 } from "../fs/ext2/pack.ts";
-import { changed, digestOf, openTree, readArchive, unpackFolder, writeArchive } from "./disk_trees.ts";
+import { changed, digestOf, openTree, unpackFolder, writeArchive } from "./disk_trees.ts";
 
 /** Options of the command line, as text. */
 export interface DiskFlags {
@@ -37,7 +37,7 @@ export const COMMANDS = new Map<string, Command>([
   ["mkfs", { words: 2, usage: "FILE SIZE", run: makeDisk }],
   ["build", { words: 2, usage: "FROM FILE", run: build }],
   ["pack", { words: 2, usage: "FROM ARCHIVE", run: pack }],
-  ["unpack", { words: 2, usage: "ARCHIVE TO", run: unpack }],
+  ["unpack", { words: 2, usage: "FROM TO", run: unpack }],
   ["fsck", { words: 1, usage: "FILE", run: fsck }],
 ]);
 
@@ -107,9 +107,9 @@ async function pack([from, archive]: string[], flags: DiskFlags): Promise<number
   return 0;
 }
 
-async function unpack([archive, to]: string[], flags: DiskFlags): Promise<number> {
+async function unpack([from, to]: string[], flags: DiskFlags): Promise<number> {
   const owner = flags.owner === undefined ? undefined : parseOwner(flags.owner);
-  const tree = changed(readArchive(archive), { owner, latest: latestOf(flags) });
+  const tree = changed(openTree(from), { owner, latest: latestOf(flags) });
   const there = await Deno.stat(to).catch(() => null);
   if (there?.isFile) await onDisk(to, { now: Date.now }, (fs) => unpackExt2(fs, tree));
   else await unpackFolder(to, tree);

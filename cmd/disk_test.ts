@@ -1,7 +1,7 @@
 /** The program disk as its user runs it: trees in and out, the same bytes again, damage found and mended. */
 
 import assert from "node:assert/strict";
-import { interop, program } from "../tests/skip.ts";
+import { ffi, interop, program, root } from "../tests/skip.ts";
 
 const PROGRAM = new URL("./disk.ts", import.meta.url).pathname;
 const ALLOW = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-sys=uid"];
@@ -74,6 +74,25 @@ interop(
     });
   },
 );
+
+interop("fifos and devices are unpacked as such", { needs: [root, ffi, program("mknod")] }, async () => {
+  await withTree(async (dir) => {
+    const nodes: [name: string, ...kind: string[]][] = [["fifo", "p"], ["null", "c", "1", "3"], [
+      "wide",
+      "b",
+      "259",
+      "70000",
+    ]];
+    for (const [name, ...kind] of nodes) assert.equal(run("mknod", `${dir}/tree/${name}`, ...kind).code, 0);
+    assert.equal((await disk(dir, "build", "tree", "a.img")).code, 0);
+    const { code, err } = await disk(dir, "unpack", "a.img", "out");
+    assert.equal(code, 0, err);
+    for (const [name] of nodes) {
+      const [was, is] = ["tree", "out"].map((folder) => Deno.lstatSync(`${dir}/${folder}/${name}`));
+      assert.deepEqual([is.mode, is.rdev, is.isFifo], [was.mode, was.rdev, was.isFifo], name);
+    }
+  });
+});
 
 interop("archives are tar's: it reads ours, and we read its, compressed or not", { needs }, async () => {
   await withTree(async (dir) => {

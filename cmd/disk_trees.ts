@@ -10,11 +10,17 @@
 import { createHash } from "node:crypto";
 import { lchown } from "node:fs/promises";
 import { Err } from "../core/err.ts";
+import { errnoErr, libcCalls } from "../core/host/libc.ts";
+import { S_IFBLK, S_IFCHR, S_IFIFO } from "../core/p9/mode.ts";
 import { BlkFile } from "../devices/blkfile.ts";
 import { type Archive, type ArchiveEntry, type EntryKind, newEntry } from "../fs/archive.ts";
 import { Ext2 } from "../fs/ext2/fs.ts";
 import { packExt2 } from "../fs/ext2/pack.ts";
 import { readTar, writeTar } from "../fs/tar.ts";
+
+const calls = libcCalls({
+  mknod: { parameters: ["buffer", "u32", "u64"], result: "i32" },
+}, "make a device or fifo");
 
 const EXT2_MAGIC_AT = 1024 + 56, PIECE_BYTES = 1 << 18;
 
@@ -93,7 +99,7 @@ async function* fileData(path: string, size: number): AsyncGenerator<Uint8Array>
 }
 
 /** The entries of a tar file, compressed or not; "-" is standard input. */
-export async function* readArchive(path: string): AsyncGenerator<ArchiveEntry> {
+async function* readArchive(path: string): AsyncGenerator<ArchiveEntry> {
   const bytes = path === "-" ? Deno.stdin.readable : (await Deno.open(path)).readable;
   const reader = bytes.getReader(), head = await reader.read();
   reader.releaseLock();
@@ -174,7 +180,15 @@ async function makeFile(root: string, path: string, entry: ArchiveEntry): Promis
   else if (entry.kind === "file") {
     const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
     await ReadableStream.from((entry.data ?? []) as AsyncIterable<Uint8Array<ArrayBuffer>>).pipeTo(file.writable);
-  } else throw new Err("EOPNOTSUPP", `${path}: a ${entry.kind} file is not made here`);
+  } else makeNode(path, entry);
+}
+
+/** A device or fifo. */
+function makeNode(path: string, { kind, major, minor }: ArchiveEntry): void {
+  const type = kind === "char" ? S_IFCHR : kind === "block" ? S_IFBLK : S_IFIFO;
+  const name = new TextEncoder().encode(`${path}\0`),
+    device = BigInt((minor >> 8) * 2 ** 20 + (major << 8) + (minor & 0xff));
+  if (calls().mknod(name, type | 0o600, device) < 0) throw errnoErr(`cannot make ${path}, a ${kind} file`);
 }
 
 async function setAttributes(path: string, entry: ArchiveEntry): Promise<void> {
