@@ -22,7 +22,7 @@ import {
   widenReordering,
 } from "./recovery.ts";
 import type { Deliveries, SentRecord } from "./scoreboard.ts";
-import { LOSS, OPEN, PERSIST, RECOVERY, REORDER } from "./sender.ts";
+import { LOSS, OPEN, PERSIST, PROBE, RECOVERY, REORDER, RTO } from "./sender.ts";
 import type { Segment } from "./segment.ts";
 
 /** The acknowledgement in hand. */
@@ -33,6 +33,9 @@ class AckInHand implements Deliveries {
   /** RTT of the oldest and of the newest segment that was sent once; below 0: there is none. */
   oldestRttMs = -0.5;
   newestRttMs = -0.5;
+  /** Of all those segments: their bytes, and the RTT of each byte added up. */
+  timedBytes = 0;
+  rttSum = 0;
   /** Something was acknowledged that was there before the phase, and never sent again; something that was. */
   original = false;
   resent = false;
@@ -44,6 +47,7 @@ class AckInHand implements Deliveries {
     this.tsEcr = tsEcr;
     this.bytes = 0;
     this.oldestRttMs = this.newestRttMs = -0.5;
+    this.timedBytes = this.rttSum = 0;
     this.original = this.resent = this.resentNow = false;
   }
 
@@ -61,6 +65,14 @@ class AckInHand implements Deliveries {
     const rtt = layer.now - record.sentMs;
     if (this.oldestRttMs < rtt) this.oldestRttMs = rtt;
     if (this.newestRttMs < 0 || rtt < this.newestRttMs) this.newestRttMs = rtt;
+    this.timedBytes += bytes;
+    this.rttSum += rtt * bytes;
+  }
+
+  /** The RTT that congestion control is told: of the newest, but where single segments overtake others the mean. */
+  get rttMs(): number {
+    if (this.timedBytes === 0) return this.oldestRttMs;
+    return this.conn.snd.recovery.reordering ? this.rttSum / this.timedBytes : this.newestRttMs;
   }
 }
 
@@ -188,10 +200,18 @@ function judge(conn: Conn, seg: Segment, advanced: number, repeated: boolean, lo
   if (recovery.probing && seqGe(seg.ack, recovery.probeEnd)) endProbe(conn, seg, advanced, repeated);
   if (recovery.phase !== OPEN && seqGe(snd.una, recovery.point)) exitRecovery(conn);
   if (recovery.phase === OPEN && snd.board.lostBytes > 0 && lostBytes > 0) enterRecovery(conn, lostBytes);
+  if (recovery.resendsLost && inHand.bytes > 0) putOffProbe(conn);
   if (advanced > 0 || lostBytes > 0 && conn.rtxAt === Infinity) {
     if (conn.rtxKind !== REORDER || conn.rtxAt === Infinity) armRetransmit(conn, true);
     else recovery.rtoBase = layer.now;
   }
+}
+
+/** What has arrived puts the probe of a recovery off; the next pause has another. */
+function putOffProbe(conn: Conn): void {
+  const { recovery, board } = conn.snd;
+  if (recovery.phase !== OPEN || board.sackedBytes > 0) recovery.probing = false;
+  if (conn.rtxKind === PROBE || conn.rtxKind === RTO) armRetransmit(conn, false);
 }
 
 /** Whether the original has arrived before what was sent again: by timestamps (Eifel), or, after a timeout, F-RTO. */
@@ -220,13 +240,16 @@ function endProbe(conn: Conn, seg: Segment, advanced: number, repeated: boolean)
 
 function finishSample(conn: Conn, prior: number): void {
   const { snd, layer } = conn, { sample } = layer;
-  snd.sampler.finish(sample, layer.now, snd.rtt.minMs);
+  // What overtook is acknowledged in less than a round trip, and no measure of the rate.
+  const leastMs = snd.recovery.reordering ? Math.max(snd.rtt.minMs, snd.rtt.srttMs / 2) : snd.rtt.minMs;
+  snd.sampler.finish(sample, layer.now, leastMs);
   if (sample.ackedBytes === 0 && sample.lostBytes === 0) return;
   sample.priorInflight = prior;
   sample.inflight = snd.inFlight;
-  sample.rttMs = inHand.newestRttMs >= 0 ? inHand.newestRttMs : inHand.oldestRttMs;
+  sample.rttMs = inHand.rttMs;
   sample.srttMs = snd.rtt.srttMs;
   sample.minRttMs = snd.rtt.minMs;
+  sample.reordering = snd.recovery.reordering;
   sample.cwndLimited = snd.cwndLimited;
   snd.cwndLimited = false;
   const rate = snd.cc.pacingRate;
@@ -263,7 +286,8 @@ function takeEce(conn: Conn): void {
  * twice as much go: larger than needed, it only leaves the caches. The writer is told of room.
  */
 function tuneQueue(conn: Conn, outstanding: number): void {
-  const { snd, layer } = conn, wanted = snd.cc.cwnd * 2;
+  // What has arrived behind a gap stays in the queue, and is in nobody's way.
+  const { snd, layer } = conn, wanted = snd.cc.cwnd * 2 + snd.board.sackedBytes + snd.board.lostBytes;
   if (snd.tunes && outstanding * 3 > snd.limit && wanted > snd.limit) {
     snd.limit = Math.min(Math.ceil(wanted), snd.limit * 2, layer.limits.sendMaxBytes);
   }

@@ -13,7 +13,7 @@ import { CLOSE_WAIT, type Conn, ESTABLISHED } from "./conn.ts";
 import { emitAck, emitData, headerBytes } from "./emit.ts";
 import { armRetransmit } from "./recovery.ts";
 import type { SentRecord } from "./scoreboard.ts";
-import { OPEN, PERSIST, PROBE } from "./sender.ts";
+import { OPEN, PERSIST, PROBE, RTO, type Sender } from "./sender.ts";
 
 /** Bytes that a connection sends before others have their turn. */
 const TURN_BYTES = 512 << 10;
@@ -61,7 +61,7 @@ function ackAtOnce(conn: Conn): boolean {
 
 function sendSegments(conn: Conn): number {
   const { snd } = conn;
-  const began = snd.nxt, ackWasDue = conn.rcv.ackDue;
+  const began = snd.nxt, resentBefore = snd.resentSegs, ackWasDue = conn.rcv.ackDue;
   let left = TURN_BYTES, sent = 0;
   while (left > 0) {
     const lost = snd.board.firstLost;
@@ -71,7 +71,8 @@ function sendSegments(conn: Conn): number {
   }
   if (snd.nxt !== began && ackWasDue) conn.rcv.interactive = true;
   if (snd.board.count > 0) {
-    if (conn.rtxAt === Infinity || conn.rtxKind === PERSIST || conn.rtxKind === PROBE && snd.nxt !== began) {
+    const resent = snd.resentSegs !== resentBefore && snd.recovery.resendsLost && conn.rtxKind === RTO;
+    if (conn.rtxAt === Infinity || conn.rtxKind === PERSIST || conn.rtxKind === PROBE && snd.nxt !== began || resent) {
       armRetransmit(conn, conn.rtxKind === PERSIST || conn.rtxAt === Infinity);
     }
   }
@@ -151,6 +152,7 @@ function sendNew(conn: Conn): number {
   const window = Math.max(seqDiff(seqAdd(snd.una, snd.wnd), snd.nxt), 0);
   const count = newBytes(conn, unsent, window, finDue);
   if (count < 0) {
+    if (window < snd.mss && snd.inFlight < snd.cc.cwnd) snd.sampler.markAppLimited(snd.inFlight);
     if (snd.board.count === 0 && conn.rtxAt === Infinity) armPersist(conn);
     return 0;
   }
@@ -180,8 +182,13 @@ function newBytes(conn: Conn, unsent: number, window: number, finDue: boolean): 
   if (count < unsent || !snd.nodelay && !finDue && seqGt(snd.smallEnd, snd.una)) count -= count % mss;
   if (count === room && room < unsent) snd.cwndLimited = true;
   // More can go at once when the next ACK has come: fewer, larger super-segments (as Linux defers).
-  if (count < most && count < unsent && snd.board.count > 0 && count < Math.min(snd.cc.cwnd, snd.wnd) / 3) return -1;
-  return count;
+  const small = count < most && count < unsent && count < Math.min(snd.cc.cwnd, snd.wnd) / 3;
+  return small && ackWillCome(snd) ? -1 : count;
+}
+
+/** Whether an ACK is to come before long: where segments are missing, the few that are under way may all be lost. */
+function ackWillCome({ board, cc, inFlight }: Sender): boolean {
+  return board.count > 0 && (board.sackedBytes === 0 && board.lostBytes === 0 || inFlight > cc.cwnd / 4);
 }
 
 /** Sends `count` bytes that were never sent, as one (super-)segment. */

@@ -188,12 +188,15 @@ export class Receiver {
 
   /**
    * Once a round trip: a reader that took more than half of what the queue holds could have taken more (dynamic
-   * right-sizing): the queue grows ahead of the sender's window, which doubles at the most.
+   * right-sizing): the queue grows ahead of the sender's window, which doubles at the most. What waits behind a gap it
+   * would have taken too; that counts for no more than has come in order, so that gaps alone make no queue grow.
    */
   tune(now: number, rttMs: number, layer: Layer): void {
     if (now - this.tuneAt < rttMs) return;
-    if (this.tunes && this.copied * 2 > this.limit) {
-      this.limit = Math.min(Math.max(this.limit, this.copied * 4), layer.limits.recvMaxBytes);
+    const inOrder = seqDiff(this.nxt, this.irs) >>> 0;
+    const wanted = this.copied + (this.early.count > 0 ? Math.min(this.early.bytes, inOrder) : 0);
+    if (this.tunes && wanted * 2 > this.limit) {
+      this.limit = Math.min(Math.max(this.limit, wanted * 4), layer.limits.recvMaxBytes);
     }
     this.copied = 0;
     this.tuneAt = now;

@@ -46,28 +46,39 @@ export function armRetransmit(conn: Conn, restart: boolean): void {
   conn.arm();
 }
 
+/**
+ * Whether nothing but a probe would find a loss before the timeout: where nothing is missing (7.2), and, on a path that
+ * loses what is sent again, also while recovering: a retransmission behind which nothing is sent is missed by nobody.
+ */
 function mayProbe(conn: Conn): boolean {
-  const { snd } = conn, { recovery } = snd;
-  return conn.sack && recovery.phase === OPEN && !recovery.probing && snd.board.sackedBytes === 0 &&
-    snd.board.lostBytes === 0 && snd.rtt.srttMs > 0;
+  const { recovery, board, rtt } = conn.snd;
+  if (!conn.sack || recovery.phase === LOSS || recovery.probing || board.lostBytes > 0 || rtt.srttMs === 0) {
+    return false;
+  }
+  return recovery.resendsLost || recovery.phase === OPEN && board.sackedBytes === 0;
 }
 
-/** PTO (7.2). */
+/** PTO (7.2). A single segment's ACK may be delayed, but not where it fills a gap. */
 function probeTimeout(conn: Conn): number {
-  const { snd } = conn;
-  return 2 * snd.rtt.srttMs + (snd.board.inFlight <= snd.mss ? WORST_DELAYED_ACK_MS : 2);
+  const { board, mss, rtt } = conn.snd;
+  return 2 * rtt.srttMs + (board.inFlight <= mss && board.sackedBytes === 0 ? WORST_DELAYED_ACK_MS : 2);
 }
 
-/** The timer that `armRetransmit` set for a probe: new data if there is some, else the last segment again (7.3). */
+/**
+ * The timer that `armRetransmit` set for a probe: new data if there is some, else the last segment again (7.3); while
+ * recovering, the first that is missing.
+ */
 export function probeTail(conn: Conn): void {
   const { snd, layer } = conn, { recovery, board } = snd;
-  const { last } = board;
-  if (last === undefined) return;
+  const { first, last } = board;
+  if (first === undefined || last === undefined) return;
   const window = seqDiff(seqAdd(snd.una, snd.wnd), snd.nxt), count = Math.min(snd.unsent, snd.mss);
+  const missing = board.sackedBytes > 0 || recovery.phase !== OPEN;
   layer.counters.TLPs++;
-  recovery.probeResent = count === 0 || window < count;
+  recovery.probeResent = missing || count === 0 || window < count;
   if (!recovery.probeResent) sendFresh(conn, count, false);
-  else if (last.state === IN_FLIGHT) resendRecord(conn, tailOf(conn, last), snd.mss);
+  else if (!missing && last.state === IN_FLIGHT) resendRecord(conn, tailOf(conn, last), snd.mss);
+  else if (missing && first.state === IN_FLIGHT) resendRecord(conn, first, snd.mss);
   recovery.probing = true;
   recovery.probeEnd = snd.nxt;
   armRetransmit(conn, true);
@@ -108,7 +119,9 @@ function sentAfter(record: SentRecord, sentMs: number, end: number): boolean {
 /** Marks what was sent so long before the newest delivered that it has to be lost; sets a timer when that is not sure yet (6.2, step 5). */
 export function rackDetect(conn: Conn): void {
   const { snd, layer } = conn, { recovery, board } = snd;
-  const wait = recovery.rackRttMs + reorderingWindow(conn);
+  // What overtook came soon, which tells nothing of when the others have to be there.
+  const rttMs = recovery.reordering ? Math.max(recovery.rackRttMs, snd.rtt.srttMs) : recovery.rackRttMs;
+  const wait = rttMs + reorderingWindow(conn);
   let timeout = 0;
   for (let record = board.oldest, next; record !== undefined; record = next) {
     next = record.after;
@@ -138,7 +151,10 @@ function reorderingWindow(conn: Conn): number {
 
 function lose(conn: Conn, record: SentRecord): void {
   const { snd, layer } = conn;
-  if (record.resends > 0) layer.counters.LostRetransmit++;
+  if (record.resends > 0) {
+    layer.counters.LostRetransmit++;
+    snd.recovery.resendsLost = true;
+  }
   snd.board.markLost(record);
   snd.sampler.lost(record.bytes);
 }
@@ -211,6 +227,7 @@ export function timeOut(conn: Conn): void {
     layer.counters.AbortOnTimeout++;
     return conn.end(TIMED_OUT);
   }
+  if (board.first!.resends > 0) recovery.resendsLost = true;
   const reneged = board.first!.state === SACKED;
   if (reneged) layer.counters.SACKReneging++;
   const lostBefore = board.lostBytes;

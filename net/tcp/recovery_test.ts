@@ -62,6 +62,42 @@ Deno.test("a retransmission that is lost is found lost by what was sent later", 
   assert.equal(script.host.tcp.counters.LostRetransmit, 1);
 });
 
+Deno.test("on a path that loses what is sent again, the end of a recovery is probed, and does not wait for the timeout", () => {
+  const { script, conn } = inFlight(10);
+  script.now += 20;
+  script.send(". 1:1(0) ack 1 sack 1001-5001");
+  script.taken();
+  conn.write(new Uint8Array(4000));
+  script.now += 20;
+  script.send(". 1:1(0) ack 1 sack 1001-10001");
+  script.wait(10);
+  script.taken();
+  script.now += 20;
+  script.send(". 1:1(0) ack 1 sack 1001-14001");
+  script.wait(10);
+  assert.match(script.taken().at(-1)!, /1:1001\(1000\)/);
+  script.wait(60);
+  script.expect("P. 1:1001(1000)");
+  assert.equal(script.host.tcp.counters.TLPs, 1);
+  script.wait(100);
+  script.expect();
+  assert.equal(script.host.tcp.counters.RetransTimeouts, 0);
+  script.wait(200);
+  script.expect("P. 1:1001(1000)");
+  assert.equal(script.host.tcp.counters.RetransTimeouts, 1);
+});
+
+Deno.test("new data that fits in the window is not held back for an ACK while little is under way and segments are missing", () => {
+  const { script, conn } = inFlight(10);
+  script.host.ip.paths.values().next().value!.gsoMaxBytes = 65_535;
+  conn.write(new Uint8Array(80_000));
+  script.now += 20;
+  // The window has room for less than a third of cwnd; what is sent again is lost.
+  script.send("P. 1:2(1) ack 1 win 86", ". 2:2(0) ack 1 win 86 sack 1001-10001");
+  script.wait(30);
+  assert.ok(script.taken().some((line) => line.includes("10001:")), "nothing new was sent");
+});
+
 Deno.test("limited transmit: while ACKs repeat, new segments go", () => {
   const { script, conn } = inFlight(10);
   conn.write(new Uint8Array(3000));

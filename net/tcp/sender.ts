@@ -44,6 +44,8 @@ export class Recovery {
   probing = false;
   probeEnd: Seq = 0;
   probeResent = false;
+  /** This path has lost what was sent again: the end of a recovery is probed too. */
+  resendsLost = false;
   /** To undo: when the phase's first retransmission was sent, and how many D-SACKs are missing to be sure. */
   undo = false;
   undoMs = 0.5;

@@ -25,6 +25,7 @@ import {
   NO_LIMIT,
 } from "./cc.ts";
 import { WindowedMax } from "./filter.ts";
+import { LowQuartile } from "./low_quartile.ts";
 import { quantumOf } from "./pacing.ts";
 
 /** 2 / ln 2: the least gain that doubles the rate each round. */
@@ -53,6 +54,8 @@ const MAX_EXTRA_MS = 100;
 const HEAVY_LOSS = 0.02, QUEUED_RTT = 1.25, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
 /** How many rounds such a bound holds before it rises. */
 const HOLD_ROUNDS = 3;
+/** After so many rounds of overflow while a bound held it was not our queue: for so many more there is no bound. */
+const VAIN_ROUNDS = 8, TRUST_ROUNDS = 100;
 /** On a local path the bound does not go below this, or a millisecond's worth. */
 const LOCAL_FLOOR_BYTES = 65_536;
 
@@ -97,6 +100,9 @@ export class Bbr implements CongestionControl {
   /** 0: not known. */
   private minRttMs: number;
   private minRttAtMs: number;
+  /** On a path that reorders: what `minRttMs` is made of instead of single samples, and whether it is yet. */
+  private readonly steadyRtt = new LowQuartile();
+  private steady = false;
   /** PROBE_RTT: when it may end, 0 while what is in flight has not fallen yet; and the least RTT that it has shown. */
   private probeRttEndMs = 0;
   private probedRttMs = 0;
@@ -113,6 +119,11 @@ export class Bbr implements CongestionControl {
   private inflightHi = NO_LIMIT;
   private inflightStep = 0;
   private holdRounds = 0;
+  /** Bandwidth before the bound: what it has lowered since is no reason to go lower. */
+  private boundBw = 0;
+  /** Rounds of overflow in spite of the bound; rounds in which no overflow is believed. */
+  private vainRounds = 0;
+  private trustRounds = 0;
   private roundLost = 0;
   private roundAcked = 0;
   private roundInflight = 0;
@@ -259,19 +270,37 @@ export class Bbr implements CongestionControl {
   private updateBound(): void {
     // A round of nothing but retransmissions has no RTT.
     const queued = this.roundRttMs === 0 || this.roundRttMs > QUEUED_RTT * this.minRttMs;
-    if (this.fullPipe && queued && this.roundLost > HEAVY_LOSS * this.roundAcked) {
-      const local = Math.max(this.product(CWND_GAIN), Math.min(this.bw * LOCAL_RTT_MS, LOCAL_FLOOR_BYTES));
-      this.bound(LOSS_BETA * this.roundInflight, this.local ? local : this.product(1));
-    } else if (this.inflightHi < NO_LIMIT && this.bwRoundStart && --this.holdRounds < 0) {
-      this.inflightHi += this.inflightStep;
-      this.inflightStep *= 2;
-      if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
-    }
+    const overflow = this.fullPipe && queued && this.roundLost > HEAVY_LOSS * this.roundAcked;
+    if (this.trustRounds > 0) this.trustRounds--;
+    else if (overflow) this.overflowed();
+    else if (this.inflightHi < NO_LIMIT && this.bwRoundStart && --this.holdRounds < 0) this.raiseBound();
     this.roundLost =
       this.roundAcked =
       this.roundInflight =
       this.roundRttMs =
         0;
+  }
+
+  private overflowed(): void {
+    const isBound = this.inflightHi < NO_LIMIT;
+    if (!isBound) this.boundBw = this.bw;
+    if (isBound && this.holdRounds >= 0) this.vainRounds++;
+    if (this.vainRounds > VAIN_ROUNDS) {
+      this.inflightHi = NO_LIMIT;
+      this.vainRounds = 0;
+      this.trustRounds = TRUST_ROUNDS;
+      return;
+    }
+    const bw = Math.max(this.bw, this.boundBw), path = bw * this.minRttMs;
+    const local = Math.max(CWND_GAIN * path, Math.min(bw * LOCAL_RTT_MS, LOCAL_FLOOR_BYTES));
+    this.bound(LOSS_BETA * this.roundInflight, this.local ? local : path);
+  }
+
+  private raiseBound(): void {
+    this.vainRounds = 0;
+    this.inflightHi += this.inflightStep;
+    this.inflightStep *= 2;
+    if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
   }
 
   private bound(bytes: number, floor: number): void {
@@ -280,18 +309,29 @@ export class Bbr implements CongestionControl {
     this.holdRounds = HOLD_ROUNDS;
   }
 
+  /** The sample that is to be compared with the least RTT; below 0: none. */
+  private rttOf(ack: AckSample): number {
+    if (!ack.reordering || ack.rttMs < 0) return ack.rttMs;
+    const rtt = this.steadyRtt.add(ack.rttMs);
+    if (rtt < 0 || this.steady) return rtt;
+    // What overtook before reordering was seen counts no more.
+    this.steady = true;
+    this.minRttMs = 0;
+    return rtt;
+  }
+
   private updateMinRtt(ack: AckSample): void {
-    const expired = ack.now > this.minRttAtMs + MIN_RTT_WINDOW_MS;
+    const expired = ack.now > this.minRttAtMs + MIN_RTT_WINDOW_MS, rtt = this.rttOf(ack);
     // After idle time the queue is empty: the sample is as good as a probe's.
-    if (ack.rttMs >= 0 && (ack.rttMs < this.minRttMs || this.minRttMs === 0 || expired && this.idleRestart)) {
-      this.minRttMs = Math.max(ack.rttMs, 0.001);
+    if (rtt >= 0 && (rtt < this.minRttMs || this.minRttMs === 0 || expired && this.idleRestart)) {
+      this.minRttMs = Math.max(rtt, 0.001);
       this.minRttAtMs = ack.now;
     } else if (expired && !this.idleRestart && this.mode !== Mode.probeRtt) {
       this.saveCwnd();
       this.mode = Mode.probeRtt;
       this.probeRttEndMs = this.probedRttMs = 0;
     }
-    if (this.mode === Mode.probeRtt) this.probeRtt(ack);
+    if (this.mode === Mode.probeRtt) this.probeRtt(ack, rtt);
     if (ack.ackedBytes > 0) this.idleRestart = false;
   }
 
@@ -299,11 +339,12 @@ export class Bbr implements CongestionControl {
     return Math.max(this.product(PROBE_RTT_GAIN), this.minCwnd);
   }
 
-  private probeRtt(ack: AckSample): void {
+  private probeRtt(ack: AckSample, rtt: number): void {
     this.quietUntil = ack.delivered + ack.inflight;
-    if (ack.rttMs >= 0 && (ack.rttMs < this.probedRttMs || this.probedRttMs === 0)) this.probedRttMs = ack.rttMs;
+    if (rtt >= 0 && (rtt < this.probedRttMs || this.probedRttMs === 0)) this.probedRttMs = rtt;
     if (this.probeRttEndMs === 0) {
       if (ack.inflight > this.probeRttCwnd) return;
+      this.steadyRtt.restart();
       this.probeRttEndMs = ack.now + (this.local ? PROBE_RTT_LOCAL_MS : PROBE_RTT_MS);
       this.probeRttRound = false;
       this.roundEnd = ack.delivered;
@@ -316,6 +357,8 @@ export class Bbr implements CongestionControl {
   private checkProbeRttEnd(now: number): void {
     if (this.probeRttEndMs === 0 || now < this.probeRttEndMs) return;
     this.minRttAtMs = now;
+    // A slow path has no full window of samples in so short a time.
+    if (this.steady && this.probedRttMs === 0) this.probedRttMs = this.steadyRtt.value;
     if (this.probedRttMs > 0) this.minRttMs = this.probedRttMs;
     this.cwnd = Math.max(this.cwnd, this.priorCwnd);
     if (this.fullPipe) this.enterProbeBw(now);

@@ -73,6 +73,8 @@ export class AckSample {
   /** The estimator's smoothed RTT, and the least of the last minutes; 0 when there is none. Set by the engine. */
   srttMs = 0;
   minRttMs = 0;
+  /** Whether this path was seen to reorder: single RTT samples may be of what overtook the rest. Set by the engine. */
+  reordering = false;
   /** Whether, since the ACK before, `cwnd` (not data, the peer's window or the pacer) kept something from being sent. Set by the engine. */
   cwndLimited = false;
 }
