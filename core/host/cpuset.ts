@@ -6,8 +6,8 @@
  * - `cpuset`: cgroup v1, or v2 where a partition is refused. Our own threads can not stray; the host's others may come.
  * - `affinity`: no cgroup can be made, and masks alone hold.
  *
- * With version 1 a *shield* can be asked for: other processes of this session, or of this user, are kept off dedicated
- * cores too, in the group that our own other threads are in. Of version 2 a partition does that.
+ * With version 1 a *shield* can be asked for: other processes of this session, of this user, or all, are kept off
+ * dedicated cores too, in the group that our own other threads are in. Of version 2 a partition does that.
  *
  * What holds always: a group is made when the first core is dedicated and removed with the last; what a node that was
  * killed has left is removed by its guard (placer_guard.ts), or by the next one.
@@ -15,7 +15,7 @@
  * See cpuset(7), and "Cpuset" in Documentation/admin-guide/cgroup-v2.rst of Linux.
  */
 
-import { formatCpus } from "../sched/cpulist.ts";
+import { formatCpus, parseCpus } from "../sched/cpulist.ts";
 import { toErr } from "../err.ts";
 import type { Shield } from "../sched/core_host.ts";
 import {
@@ -29,13 +29,16 @@ import {
   ownGroup,
   write,
 } from "./cpuset_groups.ts";
-import type { GuardedGroup } from "./placer_guard.ts";
+import type { GuardedFile, GuardedGroup } from "./placer_guard.ts";
 import { numbers, processRow, textOf } from "./procfs.ts";
 
 /** How cores are kept. */
 export type WallKind = "partition" | "cpuset" | "affinity";
 
 const PREFIX = "ring9cores-", SHARED_PREFIX = "ring9shared-";
+
+/** The file of a cgroup v2 that says which cores partitions below may have. */
+const EXCLUSIVE = "cpuset.cpus.exclusive";
 
 /** Who is to be where. */
 export interface WallPlan {
@@ -47,6 +50,14 @@ export interface WallPlan {
 
 /** What `why` says while there is no wall to speak of. */
 const NOT_YET = "no core is anybody's alone";
+
+/** Who may still come to a core behind a wall of version 1. */
+const OTHERS: Record<Shield, string> = {
+  off: "threads of other processes of the host",
+  session: "threads of other processes of the host but those of this session",
+  user: "threads of other processes of the host but those of this user",
+  host: "threads of the host's kernel",
+};
 
 /** See the head of this file. */
 export class Cpuset {
@@ -63,6 +74,8 @@ export class Cpuset {
   readonly #id: string;
   #made = false;
   #failed = false;
+  /** Version 2: those of the groups down to ours that pass cores on, and what they passed before. */
+  readonly #passed: Map<string, string> = new Map();
   /** Whose processes are kept off by now. */
   #shields: Shield = "off";
 
@@ -114,6 +127,8 @@ export class Cpuset {
     this.kind = "affinity";
     this.why = NOT_YET;
     for (const group of [this.#own, this.#rest]) dissolve(group, this.#base, this.#threadsFile);
+    for (const { path, text } of this.files) write(path, text);
+    this.#passed.clear();
     this.#shields = "off";
   }
 
@@ -122,6 +137,11 @@ export class Cpuset {
     const base = this.#base, file = this.#threadsFile;
     if (base === "") return [];
     return [this.#own, ...this.#v1 ? [this.#rest] : []].map((group) => ({ group, base, file }));
+  }
+
+  /** What files have to read then, in this order. */
+  get files(): GuardedFile[] {
+    return [...this.#passed].reverse().map(([path, text]) => ({ path, text: `${text}\n` }));
   }
 
   get #own(): string {
@@ -163,16 +183,17 @@ export class Cpuset {
     if (this.#v1) {
       write(`${this.#rest}/cpuset.cpus`, formatCpus(shared));
       this.kind = "cpuset";
-      const others = { off: "", session: " but those of this session", user: " but those of this user" }[this.shield];
-      this.why = `cgroup v1: threads of other processes of the host${others} may still run there`;
+      const others = OTHERS[this.shield];
+      this.why = `cgroup v1: ${others} may still run there`;
     } else this.#isolate(dedicated);
   }
 
   #isolate(dedicated: readonly number[]): void {
     const partition = `${this.#own}/cpuset.cpus.partition`;
     try {
-      if (exists(`${this.#own}/cpuset.cpus.exclusive`)) {
-        write(`${this.#own}/cpuset.cpus.exclusive`, formatCpus(dedicated));
+      if (exists(`${this.#own}/${EXCLUSIVE}`)) {
+        this.#passDown(dedicated);
+        write(`${this.#own}/${EXCLUSIVE}`, formatCpus(dedicated));
       }
       write(partition, "isolated");
       const now = Deno.readTextFileSync(partition).trim();
@@ -181,6 +202,17 @@ export class Cpuset {
     } catch (e) {
       this.kind = "cpuset";
       this.why = `cgroup v2: no isolated partition: ${toErr(e).message}`;
+    }
+  }
+
+  /** A partition may lie below groups that are none when they all pass its cores on (Linux 6.7). */
+  #passDown(cpus: readonly number[]): void {
+    const names = this.#base.slice(this.#root.length).split("/").slice(1);
+    const files = names.map((_, i) => `${this.#root}/${names.slice(0, i + 1).join("/")}/${EXCLUSIVE}`);
+    for (const file of files) {
+      const now = textOf(file).trim();
+      if (!this.#passed.has(file)) this.#passed.set(file, now);
+      write(file, formatCpus([...parseCpus(now), ...cpus]));
     }
   }
 
@@ -213,7 +245,7 @@ export class Cpuset {
     return (pid) => {
       const row = shield === "off" ? undefined : processRow(pid);
       if (!us || !row || row.kernel || row.session === 0) return false;
-      return shield === "user" ? row.uid === us.uid : row.session === us.session;
+      return shield === "host" || (shield === "user" ? row.uid === us.uid : row.session === us.session);
     };
   }
 }

@@ -131,8 +131,8 @@ export class Placer implements CoreHost {
     const { placements, shared } = this.#plan!, dedicated = placements.filter((p) => p.dedicated);
     const owners = new Set(dedicated.flatMap((p) => p.tids)), ours = threadIds();
     const cpus = dedicated.flatMap((p) => p.cpus);
-    if (cpus.length > 0) this.#guard ??= this.#newGuard();
     this.#wall.apply({ dedicated, shared, sharedTids: ours.filter((tid) => !owners.has(tid)) });
+    if (cpus.length > 0) this.#guard ??= this.#newGuard();
     this.#weight.apply(dedicated.filter((p) => p.priority === "lc").flatMap((p) => p.tids));
     this.#irqs.keepOff(cpus);
     if (cpus.length === 0) this.#unguard();
@@ -141,7 +141,8 @@ export class Placer implements CoreHost {
   }
 
   #newGuard(): Guard {
-    return new Guard({ irq: this.#irqs.guarded, groups: [...this.#wall.groups, ...this.#weight.groups] });
+    const { groups, files } = this.#wall;
+    return new Guard({ irq: this.#irqs.guarded, groups: [...groups, ...this.#weight.groups], files });
   }
 
   #unguard(): void {

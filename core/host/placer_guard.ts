@@ -13,32 +13,46 @@ export interface GuardedGroup {
   readonly file: string;
 }
 
+/** A file, and what it has to read. */
+export interface GuardedFile {
+  readonly path: string;
+  readonly text: string;
+}
+
 /** What is to be undone. */
 export interface Guarded {
   /** Where interrupts are, and the note of where they were. */
   readonly irq: { folder: string; note: string };
   readonly groups: readonly GuardedGroup[];
+  /** Written after the groups were removed. */
+  readonly files: readonly GuardedFile[];
 }
 
 const SCRIPT = `trap '' HUP INT QUIT TERM
 read -r _
-folder=$1 note=$2; shift 2
+folder=$1 note=$2 groups=$3; shift 3
 [ ! -f "$note" ] || while read -r irq cpus; do echo "$cpus" >"$folder/$irq/smp_affinity_list"; done <"$note"
 rm -f "$note"
-while [ $# -ge 3 ]; do
+while [ "$groups" -gt 0 ]; do
   for pass in 1 2 3; do
     [ ! -f "$1/$3" ] || while read -r id; do echo "$id" >"$2/$3"; done <"$1/$3"
   done
   [ ! -d "$1" ] || rmdir "$1"
   shift 3
+  groups=$((groups - 1))
+done
+while [ $# -ge 2 ]; do
+  printf %s "$2" >"$1"
+  shift 2
 done`;
 
 /** See the head of this file. */
 export class Guard {
   readonly #child: Deno.ChildProcess | undefined;
 
-  constructor({ irq, groups }: Guarded) {
-    const args = [irq.folder, irq.note, ...groups.flatMap(({ group, base, file }) => [group, base, file])];
+  constructor({ irq, groups, files }: Guarded) {
+    const triples = groups.flatMap(({ group, base, file }) => [group, base, file]);
+    const args = [irq.folder, irq.note, String(groups.length), ...triples, ...files.flatMap((f) => [f.path, f.text])];
     try {
       this.#child = new Deno.Command("/bin/sh", {
         args: ["-c", SCRIPT, "ring9-guard", ...args],

@@ -47,8 +47,8 @@ export interface Plan {
   readonly placements: readonly Placement[];
 }
 
-/** Whose other processes are kept off dedicated cores too: nobody's, those of this session (setsid(2)), of this user. */
-export type Shield = "off" | "session" | "user";
+/** Whose other processes are kept off dedicated cores too: nobody's, those of this session (setsid(2)), this user, all. */
+export type Shield = "off" | "session" | "user" | "host";
 
 /** What moves threads. */
 export interface CoreHost {

@@ -61,8 +61,8 @@ function coresCtl(kernel: Kernel, may: May): Described {
       help: "which of the free cores one is given: fcfs or packed",
       run: (policy, req) => doing(req).useAllocator(policy),
     },
-    "shield against:off|session|user": {
-      help: "keeps other processes of this session or user off dedicated cores too (root, cgroup v1)",
+    "shield against:off|session|user|host": {
+      help: "keeps other processes of this session, of this user, or all off dedicated cores too (root, cgroup v1)",
       run: (against, req) => doing(req).host.shield(against as Shield),
     },
     "set name words...": {
