@@ -51,8 +51,8 @@ export class Buf {
   }
 }
 
-/** Blocks that one read-ahead fetches at the most, bytes. */
-const READ_AHEAD_BYTES = 128 << 10;
+/** One request for neighbouring blocks has so many bytes at the most; of writes, so many are under way at once. */
+const RUN_BYTES = 256 << 10, WRITES_IN_FLIGHT = 8;
 /** A cache has at least so many blocks, or no operation could be sure of the ones that it needs. */
 const MIN_BLOCKS = 64;
 const SPARE_BLOCKS = 256;
@@ -63,6 +63,7 @@ export class BlockCache {
   readonly #port: BlockPort;
   readonly #blocksCount: number;
   readonly #limit: number;
+  readonly #runBlocks: number;
   readonly #bufs = new Map<number, Buf>();
   readonly #loading = new Map<number, Promise<void>>();
   readonly #spare: Uint8Array[] = [];
@@ -72,6 +73,7 @@ export class BlockCache {
     this.blockSize = geometry.blockSize;
     this.#blocksCount = geometry.blocksCount;
     this.#limit = Math.max(MIN_BLOCKS, Math.floor(geometry.cacheBytes / geometry.blockSize));
+    this.#runBlocks = Math.max(1, RUN_BYTES / geometry.blockSize);
   }
 
   /** Blocks held. */
@@ -139,22 +141,26 @@ export class BlockCache {
     this.#bufs.delete(no);
   }
 
+  /** Blocks that may be read ahead of a reader, so that what it has not read yet stays. */
+  get window(): number {
+    return Math.min(2 * this.#runBlocks, this.#limit >> 2);
+  }
+
   /** Sees that `count` blocks from `no` are here, in as few reads as may be; throws Miss when that takes time. */
   prefetch(no: number, count: number): void {
-    const most = Math.max(1, Math.floor(READ_AHEAD_BYTES / this.blockSize));
-    const pending: Promise<void>[] = [];
-    for (let at = no; at < no + count;) {
-      if (this.#bufs.has(at) || this.#loading.has(at)) {
-        at++;
-        continue;
-      }
-      let run = 1;
-      while (run < most && at + run < no + count && !this.#bufs.has(at + run) && !this.#loading.has(at + run)) run++;
-      const load = this.#loadRun(at, run);
-      if (load) pending.push(load);
-      at += run;
+    this.#loadRuns(no, count);
+    if (this.#loading.size === 0) return;
+    const pending = new Set<Promise<void>>();
+    for (let at = no; at < no + count; at++) {
+      const loading = this.#loading.get(at);
+      if (loading) pending.add(loading);
     }
-    if (pending.length > 0) throw new Miss(Promise.all(pending));
+    if (pending.size > 0) throw new Miss(Promise.all(pending));
+  }
+
+  /** Begins to read blocks that will be wanted; an error will be met by who wants them. */
+  readAhead(no: number, count: number): void {
+    for (const pending of this.#loadRuns(no, count)) pending.catch(() => {});
   }
 
   /** Brings the cache back under its limit. Only between operations. */
@@ -174,34 +180,57 @@ export class BlockCache {
     }
   }
 
-  /** Writes blocks, neighbours together; a promise where the port gives one. The blocks stay dirty. */
+  /** Writes blocks, neighbours together, in any order; a promise where the port gives one. The blocks stay dirty. */
   write(bufs: Iterable<Buf>): Promise<void> | undefined {
-    const runs = this.#runs(bufs);
+    const runs = this.#runs(bufs).values(), staging: Uint8Array[] = [];
     for (let next = runs.next(); !next.done; next = runs.next()) {
-      const pending = this.#port.write(next.value[0], next.value[1]);
-      if (pending) return pending.then(() => this.#finish(runs));
+      const pending = this.#writeRun(next.value, staging);
+      if (pending) return this.#writeRest(runs, staging, pending);
     }
   }
 
-  async #finish(runs: Generator<[Uint8Array, number]>): Promise<void> {
-    for (const [data, offset] of runs) await this.#port.write(data, offset);
+  /** The rest, with several requests under way. */
+  async #writeRest(runs: ArrayIterator<Buf[]>, staging: Uint8Array[], first: Promise<void>): Promise<void> {
+    const lane = async (before?: Promise<void>) => {
+      await before;
+      for (const run of runs) await this.#writeRun(run, staging);
+    };
+    await Promise.all(Array.from({ length: WRITES_IN_FLIGHT }, (_, i) => lane(i === 0 ? first : undefined)));
   }
 
-  *#runs(bufs: Iterable<Buf>): Generator<[Uint8Array, number]> {
-    const sorted = [...bufs].sort((a, b) => a.no - b.no), size = this.blockSize;
-    const most = Math.max(1, Math.floor((1 << 20) / size));
-    let staging: Uint8Array | undefined;
-    for (let i = 0; i < sorted.length;) {
-      let run = 1;
-      while (run < most && i + run < sorted.length && sorted[i + run].no === sorted[i].no + run) run++;
-      if (run === 1) yield [sorted[i].data, sorted[i].no * size];
-      else {
-        staging ??= new Uint8Array(most * size);
-        for (let k = 0; k < run; k++) staging.set(sorted[i + k].data, k * size);
-        yield [staging.subarray(0, run * size), sorted[i].no * size];
-      }
-      i += run;
+  /** One request. `staging`: memory for what is not in one piece, while it is not in use. */
+  #writeRun(run: Buf[], staging: Uint8Array[]): Promise<void> | undefined {
+    const size = this.blockSize, offset = run[0].no * size;
+    if (run.length === 1) return this.#port.write(run[0].data, offset) ?? undefined;
+    const whole = staging.pop() ?? new Uint8Array(this.#runBlocks * size);
+    run.forEach((buf, i) => whole.set(buf.data, i * size));
+    const pending = this.#port.write(whole.subarray(0, run.length * size), offset);
+    if (pending) return pending.then(() => void staging.push(whole));
+    staging.push(whole);
+  }
+
+  /** The blocks in order, those that are neighbours together. */
+  #runs(bufs: Iterable<Buf>): Buf[][] {
+    const runs: Buf[][] = [];
+    for (const buf of [...bufs].sort((a, b) => a.no - b.no)) {
+      const run = runs.at(-1);
+      if (run && run.length < this.#runBlocks && run[0].no + run.length === buf.no) run.push(buf);
+      else runs.push([buf]);
     }
+    return runs;
+  }
+
+  /** Begins to read those that are neither here nor on their way; answers what takes its time. */
+  #loadRuns(no: number, count: number): Promise<void>[] {
+    const pending: Promise<void>[] = [], isHere = (at: number) => this.#bufs.has(at) || this.#loading.has(at);
+    for (let at = no; at < no + count;) {
+      let run = 0;
+      while (run < this.#runBlocks && at + run < no + count && !isHere(at + run)) run++;
+      const load = run > 0 ? this.#loadRun(at, run) : undefined;
+      if (load) pending.push(load);
+      at += run || 1;
+    }
+    return pending;
   }
 
   #load(no: number): Buf {
@@ -220,17 +249,18 @@ export class BlockCache {
     const data = new Uint8Array((end - no) * size);
     const pending = this.#port.read(data, no * size);
     if (pending) return this.#await(no, end - no, data, pending);
-    for (let i = 0; i < end - no; i++) this.#insert(no + i, data.slice(i * size, (i + 1) * size));
+    for (let i = 0; i < end - no; i++) this.#insertPart(no + i, data, i);
   }
 
   #await(no: number, count: number, data: Uint8Array, pending: Promise<void>): Promise<void> {
-    const size = this.blockSize;
     const done = pending.then(
       () => {
         for (let i = 0; i < count; i++) {
           if (this.#loading.get(no + i) !== done) continue;
           this.#loading.delete(no + i);
-          if (!this.#bufs.has(no + i)) this.#insert(no + i, count === 1 ? data : data.slice(i * size, (i + 1) * size));
+          if (this.#bufs.has(no + i)) continue;
+          if (count === 1) this.#insert(no, data);
+          else this.#insertPart(no + i, data, i);
         }
       },
       (error) => {
@@ -246,6 +276,13 @@ export class BlockCache {
     const buf = new Buf(no, data);
     this.#bufs.set(no, buf);
     return buf;
+  }
+
+  /** Block `i` of many that were read at once. */
+  #insertPart(no: number, data: Uint8Array, i: number): void {
+    const own = this.#array(false);
+    own.set(data.subarray(i * this.blockSize, (i + 1) * this.blockSize));
+    this.#insert(no, own);
   }
 
   #array(zero: boolean): Uint8Array {

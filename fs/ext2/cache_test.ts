@@ -3,6 +3,9 @@ import { Err } from "../../core/err.ts";
 import { MemoryPort } from "../block_port.ts";
 import { BlockCache, Miss } from "./cache.ts";
 import { LogPort, SlowPort } from "./ext2_fixture.ts";
+import { Ext2 } from "./fs.ts";
+import { S_IFREG } from "./layout.ts";
+import { mkfs } from "./mkfs.ts";
 
 const GEOMETRY = { blockSize: 1024, blocksCount: 1024, cacheBytes: 128 << 10 };
 
@@ -71,4 +74,56 @@ Deno.test("neighbours are written together, everything where it belongs", () => 
 Deno.test("a block outside of the volume is an EIO", () => {
   const cache = new BlockCache(filled(), GEOMETRY);
   for (const no of [-1, 1024, NaN]) assert.throws(() => cache.get(no), (e) => e instanceof Err && e.code === "EIO");
+});
+
+/** A port that answers later, and counts its requests. */
+class CountingPort extends SlowPort {
+  reads = 0;
+  flying = 0;
+  deepest = 0;
+  override async read(dst: Uint8Array, offset: number): Promise<void> {
+    this.reads++;
+    await super.read(dst, offset);
+  }
+  override async write(src: Uint8Array, offset: number): Promise<void> {
+    this.deepest = Math.max(this.deepest, ++this.flying);
+    await super.write(src, offset);
+    this.flying--;
+  }
+}
+
+Deno.test("a disk that answers later gets several writes at a time, and all are done when the answer is there", async () => {
+  const memory = filled(), port = new CountingPort(memory), cache = new BlockCache(port, GEOMETRY);
+  for (let no = 0; no < 100; no += 2) {
+    const buf = cache.blank(no);
+    buf.data.fill(77);
+    cache.mark(buf, true);
+  }
+  await cache.write(cache.dirty);
+  assert.equal(port.flying, 0);
+  assert.ok(port.deepest > 1 && port.deepest <= 8, `${port.deepest} in flight`);
+  const bytes = memory.bytes();
+  for (let no = 0; no < 100; no++) assert.equal(bytes[no * 1024 + 9], no % 2 === 0 ? 77 : no);
+});
+
+Deno.test("a file read in order is read ahead, in few requests, also by several readers at once", async () => {
+  const memory = new MemoryPort(8 << 20), data = new Uint8Array(3 << 20).map((_, i) => i >>> 12);
+  mkfs(memory, { uuid: new Uint8Array(16).fill(1), now: 0, zeroed: true, blockSize: 4096 });
+  const setup = await Ext2.open(memory, { now: () => 0 });
+  const ino = await setup.make(setup.root, "file", { mode: S_IFREG | 0o644, uid: 0, gid: 0 });
+  await setup.write(ino, data, 0);
+  await setup.close();
+  for (const together of [1, 4]) {
+    const port = new CountingPort(memory), fs = await Ext2.open(port, { now: () => 0 }), before = port.reads;
+    let waits = 0;
+    for (let at = 0; at < data.length; at += together * 4096) {
+      const found = Array.from({ length: together }, () => new Uint8Array(4096));
+      const counts = found.map((dst, i) => fs.read(ino, dst, at + i * 4096));
+      if (counts.some((count) => count instanceof Promise)) waits++;
+      assert.deepEqual(await Promise.all(counts), found.map(() => 4096));
+      found.forEach((dst, i) => assert.ok(dst.every((byte) => byte === ((at >>> 12) + i & 255))));
+    }
+    assert.ok(port.reads - before < 40, `${port.reads - before} requests for 768 blocks`);
+    assert.ok(waits < 40, `waited ${waits} times`);
+  }
 });

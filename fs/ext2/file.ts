@@ -10,7 +10,7 @@
 
 import { Err } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
-import { PLAIN_BLOCK } from "./cache.ts";
+import { Miss, PLAIN_BLOCK } from "./cache.ts";
 import { allocRun, mapRun, maxBlocks, shrinkStep } from "./blockmap.ts";
 import { inlineData } from "./inline.ts";
 import { CTIME, type Inode, MTIME, type Time } from "./inode.ts";
@@ -20,8 +20,6 @@ import { dropAttrBlock } from "./xattr.ts";
 
 /** Bytes that one operation writes at the most: longer writes are several operations. */
 export const WRITE_STEP_BYTES = 1 << 20;
-/** Read ahead in a file that is read in order, bytes. */
-const READ_AHEAD_BYTES = 128 << 10;
 /** Sectors of 512 bytes that `i_blocks` can count without huge_file. */
 const MAX_SECTORS = 0xffffffff;
 
@@ -42,17 +40,17 @@ export function readFile(vol: Volume, inode: Inode, dst: Uint8Array, offset: num
     dst.set(data.subarray(offset, end));
     return end - offset;
   }
+  if (!port.cached) followReader(vol, inode, offset, end);
   for (let at = offset; at < end;) {
-    const within = at % blockSize, lblk = (at - within) / blockSize;
-    mapRun(vol, inode, lblk, Math.ceil((end - at + within) / blockSize));
+    const within = at % blockSize;
+    mapRun(vol, inode, (at - within) / blockSize, Math.ceil((end - at + within) / blockSize));
     const { runBlock, runCount } = vol;
     const part = { start: at - offset, count: Math.min(runCount * blockSize - within, end - at), within };
     if (runBlock === 0) dst.fill(0, part.start, part.start + part.count);
     else if (port.cached) atOnce(port.read(bytesOf(dst, part), runBlock * blockSize + within));
-    else readCached(vol, inode, { block: runBlock, lblk }, dst, part);
+    else readCached(vol, runBlock, dst, part);
     at += part.count;
   }
-  inode.readEnd = end;
   return end - offset;
 }
 
@@ -73,22 +71,47 @@ function atOnce(pending: MaybePromise<void>): void {
   if (pending) throw new Err("EIO", "a port that is `cached` must answer at once");
 }
 
-function readCached(vol: Volume, inode: Inode, at: { block: number; lblk: number }, dst: Uint8Array, part: Part): void {
+/** Reads from a run of blocks in the cache. */
+function readCached(vol: Volume, block: number, dst: Uint8Array, { start, count: left, within }: Part): void {
   const { blockSize, cache } = vol;
-  let { start, within } = part, { block } = at;
-  const end = part.start + part.count, blocks = Math.ceil((within + part.count) / blockSize);
-  const ahead = inode.readEnd === at.lblk * blockSize + within ? Math.floor(READ_AHEAD_BYTES / blockSize) : 0;
-  if (blocks > 1 || (ahead > 1 && !cache.peek(block))) {
-    mapRun(vol, inode, at.lblk, Math.max(blocks, ahead));
-    cache.prefetch(block, Math.min(vol.runCount, Math.max(blocks, ahead)));
-  }
-  while (start < end) {
-    const count = Math.min(blockSize - within, end - start);
-    const { data } = cache.get(block);
-    dst.set(data.subarray(within, within + count), start);
+  if (within + left > blockSize) cache.prefetch(block, Math.ceil((within + left) / blockSize));
+  for (; left > 0; block++) {
+    const count = Math.min(blockSize - within, left), { data } = cache.get(block);
+    dst.set(count === blockSize ? data : data.subarray(within, within + count), start);
     start += count;
+    left -= count;
     within = 0;
-    block++;
+  }
+}
+
+/**
+ * Notes what of a file is being read; of one that is read in order, more is on its way before it is wanted. A read that goes on
+ * where the last one ended is in order, and one a little before that: it waited for the disk, and runs again.
+ */
+function followReader(vol: Volume, inode: Inode, offset: number, end: number): void {
+  const { window } = vol.cache, behind = inode.readEnd - offset;
+  const again = behind > 0 && behind <= window * vol.blockSize && inode.aheadEnd > 0;
+  inode.readEnd = again ? Math.max(inode.readEnd, end) : end;
+  if (behind === 0 || again) readAhead(vol, inode, Math.ceil(end / vol.blockSize));
+  else inode.aheadEnd = 0;
+}
+
+/** Sees that what comes from block `next` of a file on is on its way, as far as the window reaches. */
+function readAhead(vol: Volume, inode: Inode, next: number): void {
+  const { window } = vol.cache, to = Math.min(next + window, Math.ceil(inode.size / vol.blockSize));
+  let from = Math.max(next, inode.aheadEnd);
+  if (from >= to || (from - next) * 2 > window) return;
+  inode.aheadEnd = to;
+  try {
+    for (; from < to; from += vol.runCount) {
+      mapRun(vol, inode, from, to - from);
+      if (vol.runBlock !== 0) vol.cache.readAhead(vol.runBlock, vol.runCount);
+    }
+  } catch (thrown) {
+    if (thrown instanceof Miss) {
+      inode.aheadEnd = from; // the pointers come first
+      thrown.ready.catch(() => {});
+    } else if (!(thrown instanceof Err)) throw thrown; // damage is for who reads there
   }
 }
 

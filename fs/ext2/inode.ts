@@ -37,8 +37,10 @@ export class Inode {
   index: DirIndex | null = null;
   /** Where the last block was allocated: the next one should follow. */
   lastBlock = 0;
-  /** Where the last read ended: one that begins there is sequential. */
+  /** Where the last read ended, bytes: one that begins there goes on in order. */
   readEnd = 0;
+  /** Up to which block of the file reading ahead has begun; 0 while it is not read in order. */
+  aheadEnd = 0;
 
   constructor(ino: number, raw: Uint8Array) {
     this.ino = ino;
