@@ -71,7 +71,7 @@ export function statOf(vol: Volume, inode: Inode): Stat {
     uid: inode.uid,
     gid: inode.gid,
     size: inode.size,
-    blocks: inode.hasHugeBlocks ? inode.blocks * (vol.blockSize / 512) : inode.blocks,
+    blocks: sectorsOf(vol, inode),
     flags: inode.flags,
     generation: inode.generation,
     major: device.major,
@@ -111,8 +111,13 @@ export function resize(vol: Volume, inode: Inode, size: number): boolean {
   return truncate(vol, inode, size);
 }
 
-/** Device numbers: the old form in the first word, else the new one in the second. */
-function deviceOf(inode: Inode): { major: number; minor: number } {
+/** Units of 512 bytes that the file takes. */
+export function sectorsOf(vol: Volume, inode: Inode): number {
+  return inode.hasHugeBlocks ? inode.blocks * (vol.blockSize / 512) : inode.blocks;
+}
+
+/** Device numbers: the old form in the first word, else the new one in the second. 0 of what is no device. */
+export function deviceOf(inode: Inode): { major: number; minor: number } {
   const type = inode.mode & S_IFMT;
   if (type !== S_IFBLK && type !== S_IFCHR) return { major: 0, minor: 0 };
   const old = inode.pointer(0), word = inode.pointer(1);

@@ -14,7 +14,6 @@ import {
   DMEXCL,
   DMSYMLINK,
   DMTMP,
-  makeDir,
   type Qid,
   QTAPPEND,
   QTDIR,
@@ -22,8 +21,9 @@ import {
   QTTMP,
 } from "../../core/p9/types.ts";
 import { plan9Mode, S_IFBLK, S_IFCHR, S_IFLNK, S_IFMT } from "../../core/p9/mode.ts";
-import { statOf, targetOf } from "../../fs/ext2/attr.ts";
+import { deviceOf, sectorsOf, targetOf } from "../../fs/ext2/attr.ts";
 import type { Inode, Volume } from "../../fs/ext2/fs.ts";
+import { ATIME, CTIME, MTIME } from "../../fs/ext2/inode.ts";
 import { FL_APPEND, FL_NODUMP, FL_USER_SETTABLE, S_IFDIR } from "../../fs/ext2/layout.ts";
 import { listXattrs } from "../../fs/ext2/xattr.ts";
 import type { Users } from "./users.ts";
@@ -77,33 +77,35 @@ export function flagsOf(flags: number, mode: number): number {
 
 /** Everything that stat tells. Throws Miss. */
 export function dirOf(vol: Volume, file: { inode: Inode; name: string; volume: number }, users: Users): Dir {
-  const { inode, name, volume } = file, stat = statOf(vol, inode), mode = modeOf(vol, inode);
-  const { uid, gid, major, minor } = stat, type = inode.mode & S_IFMT, owner = users.nameOf(uid);
-  const isDevice = type === S_IFBLK || type === S_IFCHR;
-  const device = isDevice ? `${type === S_IFBLK ? "b" : "c"} ${major} ${minor}` : "";
-  const qid = qidOf(inode, volume);
+  const { inode, name, volume } = file, mode = modeOf(vol, inode), { uid, gid } = inode;
+  const type = inode.mode & S_IFMT, owner = users.nameOf(uid), qid = qidOf(inode, volume);
+  const device = type === S_IFBLK || type === S_IFCHR ? deviceOf(inode) : null;
   qid.type |= mode >>> 24;
-  return makeDir({
+  return {
     qid,
     name,
     mode,
-    length: inode.isFile || inode.isSymlink || inode.isDir ? stat.size : 0,
-    atime: stat.atime,
-    atimeNsec: stat.atimeNsec,
-    mtime: stat.mtime,
-    mtimeNsec: stat.mtimeNsec,
-    ctime: stat.ctime,
-    ctimeNsec: stat.ctimeNsec,
+    length: inode.isFile || inode.isSymlink || inode.isDir ? inode.size : 0,
+    atime: inode.seconds(ATIME),
+    atimeNsec: inode.nanoseconds(ATIME),
+    mtime: inode.seconds(MTIME),
+    mtimeNsec: inode.nanoseconds(MTIME),
+    ctime: inode.seconds(CTIME),
+    ctimeNsec: inode.nanoseconds(CTIME),
     uid: owner,
     gid: users.nameOf(gid),
     muid: owner,
     nuid: uid,
     ngid: gid,
     nmuid: uid,
-    ext: mode & DMSYMLINK ? targetOf(vol, inode) : device,
-    nlink: stat.links,
-    rdev: isDevice ? (minor & 0xfff00) * 0x1000 + ((major << 8) | (minor & 0xff)) : 0,
+    ext: device
+      ? `${type === S_IFBLK ? "b" : "c"} ${device.major} ${device.minor}`
+      : mode & DMSYMLINK
+      ? targetOf(vol, inode)
+      : "",
+    nlink: inode.links,
+    rdev: device ? (device.minor & 0xfff00) * 0x1000 + ((device.major << 8) | (device.minor & 0xff)) : 0,
     blksize: vol.blockSize,
-    blocks: stat.blocks,
-  });
+    blocks: sectorsOf(vol, inode),
+  };
 }
