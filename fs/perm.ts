@@ -7,7 +7,7 @@
  * See intro(5) and open(5) of Plan 9, path_resolution(7) and inode(7) of Linux.
  */
 
-import { DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OTRUNC, OWRITE } from "../core/p9/types.ts";
+import { DMSETGID, DMSETUID, NONUNAME, OEXEC, ORDWR, OTRUNC, OWRITE, type Wstat } from "../core/p9/types.ts";
 
 /** Permission bits, as in the lowest three of a mode. */
 export const AREAD = 4, AWRITE = 2, AEXEC = 1;
@@ -36,6 +36,14 @@ export function isOwner(file: Owned, who: Who): boolean {
 /** Whether `who` belongs to the file's group. */
 export function inGroup(file: Owned, who: Who): boolean {
   return file.ngid === NONUNAME || who.gid === NONUNAME ? file.gid === who.name : file.ngid === who.gid;
+}
+
+/**
+ * Whether `w` names the new group by its number alone, as 9P2000.L does. All groups of a user are known to the client only;
+ * it has looked, as it has for the group of a file that it makes.
+ */
+export function groupIsVouchedFor(w: Wstat): boolean {
+  return w.ngid !== undefined && w.gid === undefined;
 }
 
 /** Whether the mode grants every bit of `want` to `who`: as owner, else as group, else as anybody. */

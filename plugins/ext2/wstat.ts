@@ -14,7 +14,7 @@ import { DMAPPEND, DMEXCL, type MaybePromise, ORDWR, OWRITE, type SetTime, type 
 import { then } from "../../core/tree_node.ts";
 import type { Inode, SetAttr, Time, Volume } from "../../fs/ext2/fs.ts";
 import { FL_APPEND, FL_USER_SETTABLE } from "../../fs/ext2/layout.ts";
-import { AWRITE } from "../../fs/perm.ts";
+import { AWRITE, groupIsVouchedFor } from "../../fs/perm.ts";
 import { may, owns, withoutSetid } from "./access.ts";
 import { EXCL_XATTR, flagsOf, isExclusive } from "./attr.ts";
 import type { Who } from "./users.ts";
@@ -97,7 +97,7 @@ function checkMode(inode: Inode, mode: number, who: Who): void {
 
 function checkChown(inode: Inode, w: Wanted, who: Who): void {
   if (who.isRoot) return;
-  const isMember = w.newGid === undefined || w.newGid === who.gid;
+  const isMember = w.newGid === undefined || w.newGid === who.gid || groupIsVouchedFor(w);
   if (w.newUid !== undefined || !owns(inode, who) || !isMember) throw new Err("EPERM");
 }
 

@@ -357,7 +357,7 @@ Deno.test("wstat is the owner's, and does all that it is asked or nothing", () =
     [{ mode: 0o600, name: "a/b" }, ken],
     [{ mode: DMDIR | 0o777, length: 0 }, ken],
     [{ mode: 0o600, nuid: 1002 }, ken],
-    [{ name: "g", ngid: 1002 }, ken],
+    [{ name: "g", gid: "rob" }, ken],
     [{ mode: 0o777 }, rob],
     [{ name: "g", uid: "nobody-here" }, root],
     [{ mode: 0o700, length: 2 ** 45 }, root],

@@ -24,7 +24,7 @@ import {
   OWRITE,
   type Wstat,
 } from "../../core/p9/types.ts";
-import { AWRITE, inGroup, isOwner, withoutSetid } from "../../fs/perm.ts";
+import { AWRITE, groupIsVouchedFor, inGroup, isOwner, withoutSetid } from "../../fs/perm.ts";
 import type { Entry, Id, Node } from "../../fs/ram.ts";
 import { MAX_SIZE } from "../../fs/ram_data.ts";
 import type { RamDev } from "./dev.ts";
@@ -39,7 +39,7 @@ export function applyWstat(dev: RamDev, c: Chan<Entry>, w: Wstat, user: User): v
   const entry = c.aux, { node } = entry;
   const owner = newOwner(dev, node, w), group = newGroup(dev, node, w);
   if (w.mode !== undefined) checkMode(dev, node, w.mode, user);
-  if (owner || group) checkChown(dev, node, { owner, group }, user);
+  if (owner || group) checkChown(dev, node, { owner, group, trusted: groupIsVouchedFor(w) }, user);
   if (w.length !== undefined) checkLength(dev, c, w.length, user);
   checkTimes(dev, c, w, user);
   if (w.name !== undefined && w.name !== entry.name) dev.moveEntry(entry, entry.dir, w.name, user, false);
@@ -76,11 +76,17 @@ function newGroup(dev: RamDev, node: Node, w: Wstat): Id | null {
   return id.name === node.gid && id.id === node.ngid ? null : id;
 }
 
-function checkChown(dev: RamDev, node: Node, ids: { owner: Id | null; group: Id | null }, user: User): void {
-  const { owner, group } = ids;
+/** New owners of a node; whether the group is taken without a look. */
+interface Owners {
+  owner: Id | null;
+  group: Id | null;
+  trusted: boolean;
+}
+
+function checkChown(dev: RamDev, node: Node, { owner, group, trusted }: Owners, user: User): void {
   if (owner) node.tree.checkChown(node, owner);
   if (dev.isPrivileged(user)) return;
-  const isMember = !group || group.id === user.gid || group.name === user.name;
+  const isMember = !group || trusted || group.id === user.gid || group.name === user.name;
   if (owner || !isOwner(node, user) || !isMember) throw new Err("EPERM");
 }
 

@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import * as m from "../../core/p9/msg.ts";
+import { unixPermissions } from "../../core/p9/mode.ts";
 import { getStat, wstatDir } from "../../core/p9/stat.ts";
 import { Reader } from "../../core/p9/cursor.ts";
 import { DMAPPEND, DMDIR, DMEXCL, OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE } from "../../core/p9/types.ts";
@@ -305,4 +306,27 @@ export function changeTests(each: Each): void {
     const now = (await peer.ok({ type: m.Tgetattr, fid: 1, mask: 0x7ff }) as m.Rgetattr).dir;
     assert.ok(now.mtime > 1_600_000_000);
   });
+  each(
+    LINUX,
+    "an owner gives a file to any group, its setgid goes with it, and another may not",
+    async (peer, subject) => {
+      await peer.create(await cloned(peer, 1), "f");
+      const none = { mode: 0, uid: 0, gid: 0, size: 0, atime: 0, atimeNsec: 0, mtime: 0, mtimeNsec: 0 };
+      await peer.ok({ type: m.Tsetattr, fid: 1, ...none, valid: m.SETATTR_UID | m.SETATTR_GID, uid: 5, gid: 5 });
+      await peer.ok({ type: m.Tsetattr, fid: 1, ...none, valid: m.SETATTR_MODE, mode: 0o6755 });
+      const as = async (uid: number) =>
+        await RawPeer.open(await subject.connect(), peer.dialect.name, { ...subject, uid, uname: `u${uid}` });
+      for (const [uid, gid] of [[5, 7], [6, 8]]) {
+        const other = await as(uid);
+        await other.walk(0, 1, "f");
+        const chgrp = { type: m.Tsetattr, fid: 1, ...none, valid: m.SETATTR_GID, gid } as const;
+        if (uid === 5) await other.ok(chgrp);
+        else await other.refused(chgrp);
+        await other.refused({ type: m.Tsetattr, fid: 1, ...none, valid: m.SETATTR_UID, uid: 9 });
+        other.close();
+      }
+      const { dir } = await peer.ok({ type: m.Tgetattr, fid: 1, mask: 0x7ff }) as m.Rgetattr;
+      assert.deepEqual([dir.nuid, dir.ngid, unixPermissions(dir.mode).toString(8)], [5, 7, "755"]);
+    },
+  );
 }
