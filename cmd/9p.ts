@@ -114,7 +114,7 @@ async function connect(address: string, values: Values, signal: AbortSignal | un
   if (dialect !== undefined && !dialectTraits(dialect)) throw new Err("EINVAL", `--dialect: there is no '${dialect}'`);
   const transport = await dial(address, { signal });
   return await Client.connect(transport, {
-    uname: values.uname ?? Deno.env.get("USER") ?? Deno.env.get("LOGNAME") ?? "none",
+    uname: values.uname ?? Deno.env.get("USER") ?? Deno.env.get("LOGNAME") ?? (Deno.uid() === 0 ? "root" : "none"),
     uid: values.uid === undefined ? Deno.uid() ?? undefined : number("uid", values.uid),
     aname: values.aname,
     msize: values.msize === undefined ? undefined : number("msize", values.msize),
