@@ -74,6 +74,8 @@ export interface IsolateSpec extends PluginSpec {
   readonly budget?: Partial<Budget>;
   /** Where its lines for the log go. */
   log(text: string): void;
+  /** Given for a plugin that uses files: serves them on a transport until that ends. */
+  readonly files?: (transport: RingTransport) => void;
   /** Given for a program: how it is served the modules of its name space. It may block for as long as it likes. */
   readonly program?: { serve(url: string, type: string): Promise<Served> };
   /** Called when it is going, before its transport ends. */
@@ -100,6 +102,8 @@ export interface IsolateData {
   /** What its array buffers may take, MiB. */
   readonly memoryMb: number;
   readonly port: PortRef;
+  /** Where it asks for files, if it may. */
+  readonly files: PortRef | undefined;
   readonly budget: Budget;
 }
 
@@ -151,6 +155,7 @@ export class Isolate implements Hosted {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #up = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<Exit>();
+  #files: RingTransport | undefined;
   #threadId = -1;
   /** Why it is about to end, as far as known. */
   #why: Exit | undefined;
@@ -171,7 +176,7 @@ export class Isolate implements Hosted {
     this.up = this.#up.promise;
     this.up.catch(() => {}); // whoever spawned it looks; a later failure is told by `exited`
     this.dog = this.#watchdog();
-    this.#begin(theirs);
+    this.#begin(theirs, this.#serveFiles());
   }
 
   get id(): string {
@@ -252,7 +257,16 @@ export class Isolate implements Hosted {
     else this.#fault("crashed", clip(message.text));
   }
 
-  #begin(port: PortRef): void {
+  /** Serves the files that it may use; what it is to be given for it. */
+  #serveFiles(): PortRef | undefined {
+    const { files, ringBytes } = this.#spec, { rings, doorbell } = this.#host;
+    if (!files) return undefined;
+    const [mine, theirs] = rings.connect(KERNEL, this.row, ringBytes, "files");
+    files(this.#files = ringTransport(mine, { doorbell }));
+    return theirs;
+  }
+
+  #begin(port: PortRef, files: PortRef | undefined): void {
     const { id, modules, limits, clock } = this.#host, spec = this.#spec;
     const graph = spec.program ? PROGRAM_GRAPH : spec.module;
     const folder = spec.program ? `${modules.project}/core` : modules.folderOf(spec.module);
@@ -273,6 +287,7 @@ export class Isolate implements Hosted {
       beat: this.#beat,
       memoryMb: limits.memoryMb,
       port,
+      files,
       budget: { ...DEFAULT_BUDGET, ...spec.budget },
     };
     within(clock, limits.startMs, this.up).then(
@@ -401,6 +416,7 @@ export class Isolate implements Hosted {
     this.#why ??= { reason: "gone", text: "it ended without a word" };
     this.#up.reject(new Err("EIO", `${this.name}: ${this.#why.text}`));
     this.transport.close();
+    this.#files?.close();
     this.#host.rings.leave(this.row, { gone: true });
     this.#control.port1.close();
     this.#modules.port1.close();

@@ -8,6 +8,7 @@
  */
 
 import { format } from "node:util";
+import { Client } from "../p9/client.ts";
 import { LaneServer } from "../proc_lane.ts";
 import { ringTransport } from "../ring/transport.ts";
 import { errorText, type FromPlugin, type LaneNews, type ToPlugin } from "./hosted.ts";
@@ -50,7 +51,7 @@ export interface Engine extends HeapGauge {
 
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */
 export async function runIsolate(
-  { spec, port, control, beat, memoryMb, budget }: IsolateData,
+  { spec, port, files, control, beat, memoryMb, budget }: IsolateData,
   { exit, heapFull, heap }: Engine,
 ): Promise<void> {
   const post = control.postMessage.bind(control);
@@ -71,7 +72,9 @@ export async function runIsolate(
   };
   confineGlobals(log);
   try {
-    running = await runPlugin(spec, { transport, log });
+    const granted = files && ringTransport(files, { doorbell: transport.doorbell });
+    const client = granted && await Client.connect(granted, { clock: hostClock });
+    running = await runPlugin(spec, { transport, log, files: client });
     tell({ t: "up" });
   } catch (e) {
     tell({ t: "fail", error: errorText(e) });

@@ -14,6 +14,7 @@ import { type Manifest, parseManifest, type Permissions } from "../plugin/manife
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
 import { DEFAULT_HOST_LIMITS, errorText, type Hosted, textError, within } from "./hosted.ts";
 import { startInline } from "./inline.ts";
+import { serveGranted } from "./granted.ts";
 import { memberOf } from "./members.ts";
 import { entrySettings } from "../sched/settings.ts";
 import type { Warden } from "./spawn.ts";
@@ -23,6 +24,8 @@ const DRAIN_MS = 100;
 
 /** Where the kernel looks for plugins that are named and not given by a path. */
 const PLUGIN_FOLDERS = ["plugins", "examples"];
+
+type DenoPermissions = Omit<Permissions, "kernel" | "files" | "optional">;
 
 /** What is known of a plugin at a distance: its tree, and why it goes when it was asked to. */
 interface Life {
@@ -65,8 +68,9 @@ export class NodePlugins implements PluginHost {
     };
     const common = { name, ...rest, down: gone, hostowner: hostowner.name, sysname };
     const all = { ...common, limits: { heapMb: limits.heapMb, memoryMb: limits.memoryMb, stopMs: shutdownMs } };
+    const files = permissions.files && serveGranted(this.#kernel, name, permissions.files);
     const hosted = spec.placement === "isolate"
-      ? await this.#warden.spawnIsolate({ ...all, budget: { spin: limits.spin } })
+      ? await this.#warden.spawnIsolate({ ...all, files, budget: { spin: limits.spin } })
       : await this.#warden.spawnProcess({ ...all, permissions: denoPermissions(permissions) });
     await this.#place(hosted, spec);
     // Who asks there is who asks here.
@@ -145,17 +149,15 @@ function realFolder(path: string): URL {
 function refuseImpossible({ name, placement, manifest: { permissions } }: StartSpec): void {
   if (placement === "inline") return;
   if (permissions.kernel === true) throw new Err("EPERM", `${name} needs the kernel, which only placement inline has`);
-  if (placement === "isolate" && Object.keys(permissions).length > 0) {
-    throw new Err(
-      "EPERM",
-      `${name} asks for ${
-        Object.keys(permissions).join(", ")
-      }, and an isolate has no permissions: use placement process`,
-    );
+  const needed = Object.keys(denoPermissions(permissions)).filter((kind) => !permissions.optional?.includes(kind));
+  if (placement === "isolate" && needed.length > 0) {
+    const asked = needed.join(", ");
+    throw new Err("EPERM", `${name} asks for ${asked}, and an isolate has no permissions: use placement process`);
   }
 }
 
-function denoPermissions({ kernel: _, ...permissions }: Permissions): Omit<Permissions, "kernel"> {
+/** What is Deno's to permit. */
+function denoPermissions({ kernel: _k, files: _f, optional: _o, ...permissions }: Permissions): DenoPermissions {
   return permissions;
 }
 

@@ -6,6 +6,7 @@
 
 import { Err } from "../err.ts";
 import type { Dev } from "../dev.ts";
+import type { Client } from "../p9/client.ts";
 import type { FidTable } from "../p9/fid.ts";
 import { Srv, type SrvLimits } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
@@ -38,7 +39,7 @@ export interface Started extends Running {
 /** Imports the plugin and starts it. Throws what is wrong with it. */
 export async function startPlugin(
   spec: PluginSpec,
-  { log, kernel }: { log(text: string): void; kernel?: unknown },
+  { log, kernel, files }: { log(text: string): void; kernel?: unknown; files?: Client },
 ): Promise<Started> {
   const plugin = pluginOf(await load(spec.module), spec.module);
   const unload = new AbortController(), disposers: (() => MaybePromise<void>)[] = [];
@@ -54,6 +55,7 @@ export async function startPlugin(
     random: fillRandom,
     defer: (dispose) => void disposers.push(dispose),
     kernel,
+    files,
   };
   const dev = guard(devOf(await plugin.start(ctx, spec.reason)), { name: spec.name, log });
   return { dev, stop: () => stopPlugin(plugin, unload, disposers) };
@@ -62,9 +64,9 @@ export async function startPlugin(
 /** Starts the plugin and serves it over `transport`. Throws what is wrong with it. */
 export async function runPlugin(
   spec: PluginSpec,
-  { transport, log }: { transport: Transport; log(text: string): void },
+  { transport, log, files }: { transport: Transport; log(text: string): void; files?: Client },
 ): Promise<Running> {
-  const started = await startPlugin(spec, { log });
+  const started = await startPlugin(spec, { log, files });
   const srv = new Srv(started.dev, { limits: LIMITS, clock: hostClock, log });
   srv.serve(transport);
   const [{ fids }] = srv.sessions;

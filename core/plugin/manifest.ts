@@ -28,6 +28,10 @@ export interface Permissions {
   sys?: true | string[];
   /** The kernel itself as `ctx.kernel`, for inline plugins alone: `true` needs it, `inline` does without it elsewhere. */
   kernel?: true | "inline";
+  /** Trees of the name space, by path, as `ctx.files`: for a plugin in an isolate. */
+  files?: string[];
+  /** Kinds among these that it does without in an isolate, which can not have them. */
+  optional?: string[];
 }
 
 /** What a plugin says of itself, with all defaults filled in. */
@@ -140,6 +144,12 @@ export const MANIFEST_SCHEMA: Schema = {
         ffi: GRANT,
         sys: GRANT,
         kernel: { enum: [true, "inline"], description: "the kernel itself; inline: only where it is placed so" },
+        files: { type: "array", items: PATH, description: "trees of the name space that an isolate may use" },
+        optional: {
+          type: "array",
+          items: { enum: ["net", "read", "write", "env", "run", "ffi", "sys"] },
+          description: "those of them that it does without in an isolate",
+        },
       },
     },
     cores: { ...CORES, default: "shared" },

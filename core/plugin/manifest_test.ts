@@ -72,7 +72,7 @@ Deno.test("an unknown or wrong key of a manifest is refused with its file, line 
     [{ needs: ["net"] }, 'plugin.json:6:5: needs[0] cannot be "net": a path begins with / or #'],
     [
       { permissions: { disk: true } },
-      'plugin.json:6:5: unknown key "disk" in permissions (known: net, read, write, env, run, ffi, sys, kernel)',
+      'plugin.json:6:5: unknown key "disk" in permissions (known: net, read, write, env, run, ffi, sys, kernel, files, optional)',
     ],
     [
       { permissions: { net: "all" } },

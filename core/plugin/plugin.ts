@@ -7,6 +7,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dev } from "../dev.ts";
+import type { Client } from "../p9/client.ts";
 import type { MaybePromise } from "../p9/types.ts";
 
 /** Why a plugin is started. */
@@ -36,6 +37,11 @@ export interface Ctx {
   defer(dispose: () => MaybePromise<void>): void;
   /** The kernel, for an inline plugin whose manifest asks for `"kernel": true`; typed as `Kernel` in core/kernel.ts. */
   readonly kernel?: unknown;
+  /**
+   * For a plugin in an isolate: the trees of the name space that its manifest names, each attached by its path, as the
+   * hostowner. ENOENT until the tree is there.
+   */
+  readonly files?: Client;
 }
 
 /** A plugin's module exports one of these by default. */

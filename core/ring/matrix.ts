@@ -54,6 +54,7 @@ export interface Stalled {
 interface Link {
   readonly from: Isolate;
   readonly to: Isolate;
+  readonly channel: string;
   readonly ref: RingRef;
   readonly region: Region;
 }
@@ -91,7 +92,7 @@ export class RingMatrix {
   readonly #alloc: Alloc;
   readonly #ringBytes: number;
   readonly #isolates: Map<string, Isolate> = new Map();
-  /** Keyed by the two numbers. */
+  /** Keyed by the two numbers and the channel. */
   readonly #links: Map<string, Link> = new Map();
   #retired: Retired[] = [];
   readonly #watched: Map<number, Watched> = new Map();
@@ -116,21 +117,21 @@ export class RingMatrix {
   }
 
   /**
-   * The two rings between `a` and `b`, made if they are not there; what each of the two is to be given.
-   * An end can be opened once: EBUSY from `ringTransport` says that somebody has.
+   * The two rings between `a` and `b`, made if they are not there; what each of the two is to be given. Those of another
+   * `channel` are others. An end can be opened once: EBUSY from `ringTransport` says that somebody has.
    */
-  connect(a: string, b: string, bytes = this.#ringBytes): [PortRef, PortRef] {
+  connect(a: string, b: string, bytes = this.#ringBytes, channel = ""): [PortRef, PortRef] {
     const left = this.#need(a), right = this.#need(b);
     if (left === right) throw new Err("EINVAL", `ring matrix: ${a} needs no ring to itself`);
-    const there = this.#link(left, right, bytes), back = this.#link(right, left, bytes);
+    const there = this.#link(left, right, bytes, channel), back = this.#link(right, left, bytes, channel);
     return [port(left, right, { in: back, out: there }), port(right, left, { in: there, out: back })];
   }
 
   /** Ends the talk of two isolates: both see the end. */
   disconnect(a: string, b: string): void {
     const left = this.#need(a), right = this.#need(b);
-    for (const link of [this.#links.get(key(left, right)), this.#links.get(key(right, left))]) {
-      if (link) this.#retire(link);
+    for (const link of [...this.#links.values()]) {
+      if (link.from === left && link.to === right || link.from === right && link.to === left) this.#retire(link);
     }
   }
 
@@ -211,8 +212,8 @@ export class RingMatrix {
     return isolate;
   }
 
-  #link(from: Isolate, to: Isolate, bytes: number): RingRef {
-    const found = this.#links.get(key(from, to));
+  #link(from: Isolate, to: Isolate, bytes: number, channel: string): RingRef {
+    const found = this.#links.get(key(from, to, channel));
     if (found) return found.ref;
     const region = this.#region(bytes);
     const ref = createRing({
@@ -221,7 +222,7 @@ export class RingMatrix {
       producerBell: from.bell,
       consumerBell: to.bell,
     }, { bytes, generation: ++region.generation });
-    this.#links.set(key(from, to), { from, to, ref, region });
+    this.#links.set(key(from, to, channel), { from, to, channel, ref, region });
     return ref;
   }
 
@@ -232,9 +233,9 @@ export class RingMatrix {
     return { bytes, generation: 0, ...this.#alloc(RING_HEADER_BYTES + bytes) };
   }
 
-  #retire({ from, to, ref, region }: Link): void {
+  #retire({ from, to, channel, ref, region }: Link): void {
     revokeRing(ref);
-    this.#links.delete(key(from, to));
+    this.#links.delete(key(from, to, channel));
     this.#retired.push({ region, ref, holders: [from.id, to.id] });
   }
 }
@@ -278,8 +279,8 @@ function cells(row: RingRow): string[] {
   return [row.from, row.to, String(row.generation), row.state, String(row.capacity), ...numbers.map(String)];
 }
 
-function key(from: Isolate, to: Isolate): string {
-  return `${from.id} ${to.id}`;
+function key(from: Isolate, to: Isolate, channel: string): string {
+  return `${from.id} ${to.id} ${channel}`;
 }
 
 function port(self: Isolate, other: Isolate, rings: { in: RingRef; out: RingRef }): PortRef {

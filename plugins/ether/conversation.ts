@@ -31,6 +31,8 @@ export class Conversation {
   /** An ethertype, -1 for all, undefined before `connect`. */
   type: number | undefined;
   promiscuous = false;
+  /** Frames for any group. */
+  allMulti = false;
   headersOnly = false;
   batch = false;
   readonly stream = new FrameStream("frame", QUEUE_BYTES);
@@ -124,7 +126,9 @@ export class Conversation {
     if (end - at < ETHER_BYTES) return false;
     if (this.type !== ALL && this.type !== (bytes[at + 12] << 8 | bytes[at + 13])) return false;
     if (this.promiscuous) return true;
-    if (bytes[at] & 1) return isBroadcast(bytes, at) || this.#groups.has(bytes.subarray(at, at + 6).join());
+    if (bytes[at] & 1) {
+      return this.allMulti || isBroadcast(bytes, at) || this.#groups.has(bytes.subarray(at, at + 6).join());
+    }
     return way === "in" && isSame(bytes, at, this.#nic.mac);
   }
 

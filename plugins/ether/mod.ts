@@ -172,6 +172,7 @@ function conversationCtl(conversation: Conversation): Described {
       help: "58 bytes of each frame, then its length[2] and the time in milliseconds[4], big-endian",
       run: () => void (conversation.headersOnly = true),
     },
+    allmulti: { help: "frames for all groups, too", run: () => void (conversation.allMulti = true) },
     "addmulti mac": { help: "frames for a group, too", run: (mac) => conversation.addMulti(parseMac(mac)) },
     "remmulti mac": { help: "no longer", run: (mac) => conversation.removeMulti(parseMac(mac)) },
     "nonblocking [on:bool]": {

@@ -89,8 +89,12 @@ export class FileLink implements Link {
   }
 
   /** Gives what the stack sends: records as many as fit, or one packet. */
-  read(dst: Uint8Array, req: Req): number | MaybePromise<Uint8Array> {
-    const { length } = dst;
+  read(dst: Uint8Array, req: Req): MaybePromise<Uint8Array> {
+    return this.take(dst.length, req);
+  }
+
+  /** The same, as bytes of the caller's, at most `length`; none when it was closed. */
+  take(length: number, req: Req): MaybePromise<Uint8Array> {
     return this.#take(length) ?? this.#readers.wait(req, () => this.#take(length));
   }
 

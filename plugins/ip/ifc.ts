@@ -42,6 +42,11 @@ export class IfcProto extends Proto {
     return formatIpStats(this.net.stack.ip);
   }
 
+  /** Whether lines of ctl can be obeyed at once: a device that is reached by files has to be asked first. */
+  isAtOnce(lines: string[]): boolean {
+    return this.media.kernel !== undefined || !lines.some((line) => /^\s*bind\s+ether\s/.test(line));
+  }
+
   /** The network's configuration is the hostowner's. */
   override get clonePerm(): number {
     return 0o660;
@@ -120,15 +125,30 @@ export class Ifc extends Conv {
     return this.medium.write(data);
   }
 
-  override ctl(data: Uint8Array): void {
+  override ctl(data: Uint8Array, req: Req): MaybePromise<void> {
+    const lines = linesOf(data);
+    if (this.proto.isAtOnce(lines)) return this.#obey(lines);
+    return this.#known(lines, req.signal).then((known) => this.#obey(known));
+  }
+
+  #obey(lines: string[]): void {
     try {
-      for (const line of linesOf(data)) this.command(line);
+      for (const line of lines) this.command(line);
     } catch (thrown) {
       this.failed(thrown);
     } finally {
       this.proto.net.runner.kick();
       this.changed();
     }
+  }
+
+  /** The lines, with what is to be known of a device that they bind. */
+  async #known(lines: string[], signal: AbortSignal): Promise<string[]> {
+    const { media } = this.proto;
+    return await Promise.all(lines.map(async (line) => {
+      const [, device] = /^\s*bind\s+(.*)$/.exec(line) ?? [];
+      return device === undefined ? line : `bind ${await media.known(device, signal)}`;
+    }));
   }
 
   /** One line. */

@@ -5,7 +5,7 @@
  *
  * | `bind ...` | frames |
  * |---|---|
- * | `ether /net/ether0` | the queue `ether0/0` of the table, claimed: a frame is a function call. Where there is no table (an isolate), by the interface's `data` |
+ * | `ether /net/ether0` | the queue `ether0/0` of the table, claimed: a frame is a function call. Where there is no table (an isolate), by ether's files |
  * | `frames NAME [mac [mtu]]` | Ethernet frames by the interface's `data`, as records of ether's batch mode |
  * | `pkt NAME [mtu]` | IP packets by the interface's `data`, one a read or write |
  *
@@ -21,6 +21,7 @@ import type { Claim } from "../../core/queues.ts";
 import type { Readiness } from "../../net/tcp/conn.ts";
 import { IDLE } from "./conv.ts";
 import { formatMac } from "../../net/addr.ts";
+import { askEther, EtherFiles } from "./ether_files.ts";
 import { FileLink, type FileLinkOptions } from "./file_link.ts";
 import type { Net } from "./net.ts";
 
@@ -48,17 +49,45 @@ export class Media {
   open(device: string, onGone: () => void): Medium {
     const [kind, name, ...rest] = device.trim().split(/\s+/);
     if (name === undefined || !/^[\w./-]{1,64}$/.test(name)) throw new Err("EINVAL", USAGE);
-    if (kind === "ether" && this.kernel !== undefined && rest.length === 0) {
-      return this.#claim(device, name.split("/").at(-1)!, onGone);
+    if (kind === "ether" && this.kernel !== undefined && rest.length <= 2) {
+      return this.#claim(pathOf(name), onGone);
     }
+    if (kind === "ether" && this.net.around.files !== undefined) return this.#byFiles(name, rest, onGone);
     if (kind === "ether" || kind === "frames") return this.#files(name, "ether", rest);
     if (kind === "pkt") return this.#files(name, "ip", [undefined, ...rest]);
     throw new Err("EINVAL", USAGE);
   }
 
+  /**
+   * What `open` is to be told for a device: of an Ethernet interface that is reached by its files also its address and MTU,
+   * which it is asked for until it is there.
+   */
+  async known(device: string, signal: AbortSignal): Promise<string> {
+    const [kind, name, mac] = device.trim().split(/\s+/), { around } = this.net, { files } = around;
+    if (kind !== "ether" || name === undefined || mac !== undefined || !files || this.kernel) return device;
+    const there = await askEther(pathOf(name), { ...around, files }, signal);
+    return `ether ${pathOf(name)} ${there.mac} ${there.mtu}`;
+  }
+
+  /** An Ethernet interface by its files. */
+  #byFiles(name: string, [mac, mtu, ...rest]: (string | undefined)[], onGone: () => void): Medium {
+    if (mac === undefined || mtu === undefined || rest.length > 0) throw new Err("EINVAL", USAGE);
+    const { around } = this.net, path = pathOf(name);
+    const link = new FileLink(
+      { name: path.split("/").at(-1)!, medium: "ether", mac, mtu, random: around.random },
+      this.net,
+    );
+    const ether = new EtherFiles(path, link, { ...around, files: around.files! }, onGone);
+    const close = () => {
+      link.close();
+      ether.close();
+    };
+    return { device: etherText(path, link), link, ready: IDLE, length: 0, close };
+  }
+
   /** Makes all queues of an Ethernet interface this stack's. */
-  #claim(device: string, name: string, onGone: () => void): Medium {
-    const { queues } = this.kernel!, claims: Claim[] = [];
+  #claim(path: string, onGone: () => void): Medium {
+    const { queues } = this.kernel!, name = path.split("/").at(-1)!, claims: Claim[] = [];
     const close = () => {
       for (const claim of claims) {
         if (!claim.valid) continue;
@@ -82,7 +111,7 @@ export class Media {
     }
     const ports = claims.map((claim) => claim.handle as Port), [link] = ports;
     for (const port of ports) this.attach(port, link);
-    return { device, link, ready: IDLE, length: 0, close };
+    return { device: etherText(path, link), link, ready: IDLE, length: 0, close };
   }
 
   /** Gives the stack what arrives at `port`, as if it came by `link`. */
@@ -121,4 +150,14 @@ export class Media {
       close: () => link.close(),
     };
   }
+}
+
+/** What goes on with an interface, wherever that is: by its files it has to have the address that it had. */
+function etherText(path: string, { mac, mtu }: Link): string {
+  return `ether ${path} ${formatMac(mac, "")} ${mtu}`;
+}
+
+/** Where an Ethernet interface is: `ether0` is `/net/ether0`. */
+function pathOf(name: string): string {
+  return name.startsWith("/") ? name : `/net/${name}`;
 }

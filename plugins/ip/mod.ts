@@ -2,7 +2,7 @@
  * ip: the network as files, /net: TCP, UDP, ICMP, interfaces, names.
  *
  * Layer: a plugin, over net/ (a stack that is pure) and, in the kernel's isolate, the table of queues, where it claims the
- * Ethernet interfaces that it is bound to. Without a device it can stand on the host's own sockets.
+ * Ethernet interfaces that it is bound to; in an isolate of its own it reaches them by their files. Without a device it can stand on the host's own sockets.
  *
  * See ip(3) of Plan 9.
  */
@@ -34,7 +34,7 @@ function isHosted(
   interfaces: InterfaceOptions[],
   kernel: Kernel | undefined,
 ): boolean {
-  if (medium !== "auto") return medium === "hostsock";
+  if (medium !== "auto" || ctx.files !== undefined) return medium === "hostsock";
   const there = kernel?.queues.rows().map((row) => row.name.split("/")[0]) ?? [];
   const missing = interfaces.filter(({ device }) => !there.includes(device!.split("/").at(-1)!));
   if (interfaces.length > 0 && missing.length === 0) return false;
@@ -66,7 +66,7 @@ function ownStacks(
 ): (number: number, user: User) => IpTree {
   const served = new Map<number, ServedStack>();
   const { clock, turn, hostowner } = ctx, log = (text: string) => ctx.log(text);
-  const around = { clock, turn, hostowner, log, random: (bytes: Uint8Array) => ctx.random(bytes) };
+  const around = { clock, turn, hostowner, log, random: (bytes: Uint8Array) => ctx.random(bytes), files: ctx.files };
   const make = (number: number): ServedStack => {
     const owner = number === 0 ? ctx.name : `${ctx.name}.${number}`;
     const netdir = number === 0 ? options.netdir : `${options.netdir}.${number}`;

@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../../core/clock.ts";
+import type { Client } from "../../core/p9/client.ts";
 import { type Ip, ipv4Of, isIpv4, isLoopback, isUnspecified } from "../../net/addr.ts";
 import type { Iface } from "../../net/ip/iface.ts";
 import { type Restored, type SavedStack, Stack, type StackOptions } from "../../net/stack.ts";
@@ -21,6 +22,8 @@ export interface Surroundings {
   /** A line in the system's log. */
   log(text: string): void;
   hostowner: string;
+  /** Files that it was granted, where it is not in the kernel's isolate. */
+  files?: Client;
 }
 
 /** What a stack is told from the first. */

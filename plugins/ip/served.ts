@@ -69,6 +69,7 @@ export class ServedStack implements IpTree {
   readonly #icmp: IcmpProto;
   readonly #icmpv6: IcmpProto;
   readonly #ipifc: IfcProto;
+  readonly #stopped = new AbortController();
 
   /** `saved`: a state to go on from; its devices are opened anew, under the names that they had. */
   constructor(around: Surroundings, options: ServedOptions, saved?: SavedServed) {
@@ -107,10 +108,21 @@ export class ServedStack implements IpTree {
     return undefined;
   }
 
-  /** Makes an interface as options say. */
+  /** Makes an interface as options say; one that is reached by files once it is there. */
   configure(options: InterfaceOptions): void {
+    const device = `ether ${options.device}`, { files, log } = this.net.around;
+    if (this.#ipifc.isAtOnce([`bind ${device}`]) || files === undefined) return this.#configure(device, options);
+    this.#ipifc.media.known(device, this.#stopped.signal).then((known) => {
+      this.#configure(known, options);
+      this.net.runner.kick();
+    }).catch((thrown) => {
+      if (!this.#stopped.signal.aborted) log(`ip: ${options.device}: ${toErr(thrown).message}`);
+    });
+  }
+
+  #configure(device: string, options: InterfaceOptions): void {
     const { ctl, routes } = linesOf(options), { net } = this;
-    const ifc = this.#ipifc.bind(`ether ${options.device}`);
+    const ifc = this.#ipifc.bind(device);
     try {
       for (const line of ctl) ifc.command(line);
       for (const line of routes) routeCtl(net.stack.ip, line);
@@ -126,6 +138,7 @@ export class ServedStack implements IpTree {
 
   /** Devices are given back; conversations end without a word to their peers. */
   stop(): void {
+    this.#stopped.abort();
     this.net.stop();
     for (const ifc of this.#ipifc.convs() as Iterable<Ifc>) ifc.medium?.close();
   }
