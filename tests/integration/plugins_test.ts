@@ -360,3 +360,42 @@ export default definePlugin({
     await never.close().catch(() => {});
   });
 }
+
+Deno.test("an isolate uses the trees of the name space that its manifest names, and no others", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const folder = `${node.dir}/reader`;
+  await Deno.mkdir(folder);
+  const manifest = { name: "reader", version: "1.0.0", api: 1, permissions: { files: ["/tmp/mine"] } };
+  await Deno.writeTextFile(`${folder}/plugin.json`, JSON.stringify(manifest));
+  const code = `import { ctl, definePlugin, tree } from "ring9/plugin";
+export default definePlugin({
+  start(ctx) {
+    let said = "";
+    const read = async (path: string, name: string) => {
+      const root = await ctx.files!.attach({ aname: path }), file = await root.walk(name);
+      await file.open();
+      said = new TextDecoder().decode(await file.readAll());
+    };
+    return tree({ ctl: ctl({ "read path name": read }), said: () => said }, ctx);
+  },
+});
+`;
+  await Deno.writeTextFile(`${folder}/mod.ts`, code);
+  await ctl(client, "/sys/plugins/ctl", `load ${folder} placement isolate`);
+  await ctl(client, "/proc/1/ns", "bind '#reader' /n/reader");
+  const read = (text: string) => ctl(client, "/n/reader/ctl", `read ${text}`);
+  await assert.rejects(read("/tmp/mine file"), { code: "ENOENT" });
+  await client.mkdir("/tmp/mine");
+  await client.mkdir("/tmp/mine/deep");
+  await client.writeFile("/tmp/mine/deep/file", "granted");
+  await client.writeFile("/tmp/other", "not granted");
+  for (const way of ["/tmp/mine deep/file", "/tmp/mine/deep file"]) {
+    await read(way);
+    assert.equal(await client.readText("/n/reader/said"), "granted");
+  }
+  for (const way of ["/tmp other", "/tmp/mine2 x", "/tmp/mine/../ other", "/ tmp/other"]) {
+    await assert.rejects(read(way), /not among the files|bad attach name/, way);
+  }
+  await assert.rejects(read("/tmp/mine ../other"));
+});
