@@ -77,7 +77,8 @@ export class NodePlugins implements PluginHost {
     const { clock } = this.#kernel;
     const client = await Client.connect(hosted.transport, { clock, maxInFlight: limits.inFlight });
     life.dev = new Mnt(client, { name, perUser: true });
-    return this.#started(hosted, life.dev, life);
+    const granted = files && spec.placement === "isolate" ? `, files ${permissions.files!.join(" ")}` : "";
+    return this.#started(hosted, life.dev, life, granted);
   }
 
   /** Puts it on its cores. What can not be had stops it again. */
@@ -107,9 +108,9 @@ export class NodePlugins implements PluginHost {
     return { dev: started.dev, id: "kernel", confinement: "none: trusted", stop, stats: () => ({}) };
   }
 
-  /** A plugin at a distance that serves. */
-  #started(hosted: Hosted, dev: Mnt, life: Life): StartedPlugin {
-    const { id, confinement, name } = hosted, { rpc } = dev.client;
+  /** A plugin at a distance that serves; `granted` is what it may use, as its status tells it. */
+  #started(hosted: Hosted, dev: Mnt, life: Life, granted: string): StartedPlugin {
+    const { id, name } = hosted, confinement = hosted.confinement + granted, { rpc } = dev.client;
     const stop = async () => {
       await within(this.#kernel.clock, DRAIN_MS, rpc.drain());
       life.why = new Err("ESTALE", `plugin ${name} was stopped`);

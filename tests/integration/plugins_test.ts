@@ -384,6 +384,7 @@ export default definePlugin({
   await Deno.writeTextFile(`${folder}/mod.ts`, code);
   await ctl(client, "/sys/plugins/ctl", `load ${folder} placement isolate`);
   await ctl(client, "/proc/1/ns", "bind '#reader' /n/reader");
+  assert.match(await client.readText("/sys/plugins/reader/status"), /^confinement .*, files \/tmp\/mine$/m);
   const read = (text: string) => ctl(client, "/n/reader/ctl", `read ${text}`);
   await assert.rejects(read("/tmp/mine file"), { code: "ENOENT" });
   await client.mkdir("/tmp/mine");
