@@ -1,8 +1,9 @@
 /**
  * Our ext2 in process, over a file of the host and over memory, beside the kernel's ext2 on a loop mount, fuse2fs, and
  * libext2fs in WASM (the npm package ext2fs), called from the same runtime. Operations a second, and MiB a second; the
- * ratios of one run are what counts. All disks are files in memory (/dev/shm); ours and the package reach theirs by the
- * same calls. Rows that can be done again are the median of several rounds.
+ * ratios of one run are what counts. All disks are files in memory (/dev/shm) without holes, so that nobody waits for memory
+ * that the host has to find first; ours and the package reach theirs by the same calls. Rows that can be done again are the
+ * median of several rounds.
  *
  * Run: deno task bench ext2 [--json] [--files=50000] [--mib=256] [--npm=DIR] [--only=COLUMN,...]. The kernel's column and
  * that of fuse2fs need root, unshare and mke2fs; DIR is a folder with the package in its node_modules. A column that can
@@ -246,8 +247,27 @@ class NpmDisk {
 /** What a column says, or null where it can not be had. */
 type Results = Record<string, number> | null;
 
-async function fileResults(path: string): Promise<Results> {
+/** Writes all of a disk once. */
+function fill(disk: { write(src: Uint8Array, offset: number): unknown }): void {
+  const zeros = new Uint8Array(1 << 20);
+  for (let at = 0; at < DISK_BYTES; at += zeros.length) disk.write(zeros, at);
+}
+
+/** A file for a disk. */
+function makeFile(path: string): BlkFile {
   const disk = BlkFile.create(path, DISK_BYTES);
+  fill(disk);
+  return disk;
+}
+
+function memoryResults(): Promise<Results> {
+  const disk = new MemoryPort(DISK_BYTES);
+  fill(disk);
+  return measure(new Ours(disk));
+}
+
+async function fileResults(path: string): Promise<Results> {
+  const disk = makeFile(path);
   try {
     return await measure(new Ours(new FilePort(disk)));
   } finally {
@@ -257,8 +277,9 @@ async function fileResults(path: string): Promise<Results> {
 
 async function npmResults(path: string): Promise<Results> {
   if (!values.npm) return null;
+  const disk = makeFile(path);
   if (!new Deno.Command("mke2fs", { args: mke2fsArgs(path) }).outputSync().success) return null;
-  const ext2fs = createRequire(`${values.npm}/`)("ext2fs"), disk = new BlkFile(path);
+  const ext2fs = createRequire(`${values.npm}/`)("ext2fs");
   let results: Results = null;
   await ext2fs.withMountedDisk(new NpmDisk(disk), 0, async ({ promises }: { promises: NpmFs }) => {
     const subject = new Npm(promises);
@@ -312,11 +333,12 @@ async function measure(subject: Subject): Promise<Record<string, number>> {
 }
 
 function mke2fsArgs(path: string): string[] {
-  return ["-q", "-F", "-t", "ext2", "-b", "4096", "-N", "131072", path, `${DISK_BYTES >> 10}k`];
+  return ["-q", "-F", "-t", "ext2", "-b", "4096", "-N", "131072", "-E", "nodiscard", path, `${DISK_BYTES >> 10}k`];
 }
 
 /** Runs this program again in a mount name space of its own, where `mount` has mounted a new ext2. */
 function mountedResults(path: string, mount: string, files: number): Results {
+  makeFile(path).close();
   const dir = Deno.makeTempDirSync(), { pathname } = new URL(import.meta.url);
   const again = `${Deno.execPath()} run -A ${pathname} --json --files=${files} --mib=${MIB} --kernel=${dir}`;
   const script = `mke2fs ${mke2fsArgs(path).join(" ")} && ${mount} ${path} ${dir} && ` +
@@ -332,7 +354,7 @@ function mountedResults(path: string, mount: string, files: number): Results {
 /** The columns by name; each gets a path for its disk. */
 const fuseFiles = Math.min(FILES, FUSE_FILES);
 const COLUMNS: Record<string, (path: string) => Results | Promise<Results>> = {
-  "ours, memory": () => measure(new Ours(new MemoryPort(DISK_BYTES))),
+  "ours, memory": memoryResults,
   "ours, file": fileResults,
   "kernel, loop": (path) => mountedResults(path, "mount -t ext2 -o loop", FILES),
   [fuseFiles < FILES ? `fuse2fs, ${fuseFiles}` : "fuse2fs"]: (path) => {
