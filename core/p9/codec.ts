@@ -178,7 +178,8 @@ function getR(r: Reader, type: number, tag: number, dialect: DialectTraits): Rms
     case m.Rremove:
       return { type, tag };
     case m.Rerror:
-      if (dialect.lerror) break;
+      // nfs-ganesha gives Rlerror this type; Linux's client takes either.
+      if (dialect.lerror) return { type: m.Rlerror, tag, errno: r.u32() };
       return { type, tag, ename: r.str(), errno: dialect.unix || dialect.linux ? r.u32() : 0 };
   }
   return dialect.linux ? getLinuxR(r, type, tag, dialect) : getClassicR(r, type, tag, dialect);

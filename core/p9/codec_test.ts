@@ -185,6 +185,14 @@ for (const dialect of m.DIALECTS) {
   });
 }
 
+Deno.test("codec: in 9P2000.L an error's number is taken from Rerror too, as Linux does", () => {
+  const [dialect] = m.DIALECTS.filter(({ lerror }) => lerror);
+  const bytes = encoded({ type: m.Rlerror, tag, errno: 39 }, dialect);
+  bytes[4] = m.Rerror;
+  assert.deepEqual(decode(bytes, m.Rerror, dialect), { type: m.Rlerror, tag, errno: 39 });
+  assert.throws(() => decode(bytes.subarray(0, 10), m.Rerror, dialect), Err);
+});
+
 Deno.test("codec: random bytes are decoded or refused with an Err, nothing else", () => {
   let seed = 12345;
   const random = () => seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
