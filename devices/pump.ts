@@ -2,9 +2,10 @@
  * Pump: brings what a descriptor has to whoever takes it, and sleeps when it has nothing.
  *
  * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then lets those run who
- * wait for a promise, and the event loop once in TURN_MS (a turn costs as much as three frames). Empty, it looks for
- * `spinUs`, giving the CPU up between two looks, so that a peer on the same CPU runs; what others take of it is not
- * counted. Then it parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
+ * wait for a promise (HOPS turns of theirs: an answer is sent before it looks again), and the event loop once in TURN_MS
+ * (a turn costs as much as three frames). Where frames come one by one, as questions do, it does not look for a second one
+ * behind each. Empty, it looks for `spinUs`, giving the CPU up between two looks, so that a peer on the same CPU runs; what
+ * others take of it is not counted. Then it parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
  * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs
  * nothing.
  *
@@ -22,6 +23,10 @@ const BATCH = 256;
 const LOOK_US = 1.25, LOOKS = 8;
 /** How long it goes on without a turn of the event loop. */
 const TURN_MS = 0.05;
+/** Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more. */
+const HOPS = 16;
+/** Frames that came alone after which it looks whether they still do. */
+const LONE = 16;
 const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
 const SOL_SOCKET = 1, SO_ERROR = 4;
 /** So many failures in a row, and it rests before it goes on: what fails each time shall not fill the log. */
@@ -52,6 +57,8 @@ export class Pump {
   /** What of `spinUs` is in use. */
   #windowUs = 0;
   #turnedMs = 0;
+  /** Frames that came alone, one after the other. */
+  #lone = 0;
   readonly #options: PumpOptions;
   readonly #stopFd: number;
   #stopped = false;
@@ -81,8 +88,8 @@ export class Pump {
   async #run(): Promise<void> {
     for (let faults = 0; !this.#stopped;) {
       try {
-        if (this.#options.drain(BATCH) === 0 && !await this.#spin()) await this.#park();
-        else await this.#breathe();
+        if (this.#drain()) await this.#settle();
+        else if (!await this.#spin()) await this.#park();
         faults = 0;
       } catch (thrown) {
         const why = toErr(thrown), isGone = why.code === "ENODEV";
@@ -93,22 +100,39 @@ export class Pump {
     }
   }
 
+  /** Delivers what there is; whether there was something. */
+  #drain(): boolean {
+    const isLone = this.#lone % LONE > 0, count = this.#options.drain(isLone ? 1 : BATCH);
+    if (count > 0) this.#lone = count === 1 ? this.#lone + 1 : 0;
+    return count > 0;
+  }
+
   /** Looks until something came (true), or it has looked long enough. */
   async #spin(): Promise<boolean> {
     const calls = netCalls(), most = this.#windowUs / LOOK_US;
     for (let look = 1; look <= most && !this.#stopped; look++) {
       calls.sched_yield();
-      const found = this.#options.drain(BATCH) > 0;
-      if (found || look % LOOKS === 0) await this.#breathe();
-      if (found) return true;
+      if (this.#drain()) {
+        await this.#settle();
+        return true;
+      }
+      if (look % LOOKS === 0 && this.#turnDue) await this.#turn();
       this.idleLooks++;
     }
     return false;
   }
 
   /** Lets others run: promises that are kept now; timers and messages when it is their time. */
-  async #breathe(): Promise<void> {
-    if (performance.now() - this.#turnedMs < TURN_MS) return;
+  async #settle(): Promise<void> {
+    for (let hop = 0; hop < HOPS; hop++) await null;
+    if (this.#turnDue) await this.#turn();
+  }
+
+  get #turnDue(): boolean {
+    return performance.now() - this.#turnedMs >= TURN_MS;
+  }
+
+  async #turn(): Promise<void> {
     await turn();
     this.#turnedMs = performance.now();
   }
