@@ -73,6 +73,10 @@ class Cable implements IpLower {
     return this.#path;
   }
 
+  pathOnce(): Path {
+    return this.#path;
+  }
+
   begin(_path: Path, _proto: number, _bytes: number): boolean {
     if (this.#tail - this.#head === this.#slots) return false;
     this.at = this.#tail % this.#slots * this.#slotBytes;

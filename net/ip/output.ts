@@ -56,6 +56,10 @@ export class Output implements IpLower {
     return this.#layer.paths.find(remote, local);
   }
 
+  pathOnce(remote: Ip, local: Ip): Path | NoPath {
+    return this.#layer.paths.once(remote, local);
+  }
+
   begin(path: Path, proto: number, bytes: number): boolean {
     const entry = path as PathEntry;
     this.#path = entry;

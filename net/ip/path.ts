@@ -55,6 +55,11 @@ export class Hop {
     return this.fault;
   }
 
+  /** Its destination's bytes have become another address. */
+  forget(): void {
+    this.version = -1;
+  }
+
   /** Whether frames can be sent to it at once. If not, packets are held and the neighbour is asked for. */
   ready(now: number): boolean {
     let { neighbor } = this;
@@ -146,9 +151,24 @@ export class PathEntry implements Path {
     this.headerBytes = this.v6 ? IPV6_BYTES : IPV4_BYTES;
     this.hop = new Hop(layer, remote, via);
     this.nextId = layer.chance.next();
+    this.#addressSum = this.#sumAddresses();
+  }
+
+  #sumAddresses(): number {
+    const { local, remote } = this;
+    if (!this.v6) return pseudoSum4(ipv4Of(local), ipv4Of(remote), 0, 0);
     put(pseudoScratch, 0, local);
     put(pseudoScratch, 16, remote);
-    this.#addressSum = this.v6 ? pseudoSum6(pseudoScratch, 0, 0, 0) : pseudoSum4(ipv4Of(local), ipv4Of(remote), 0, 0);
+    return pseudoSum6(pseudoScratch, 0, 0, 0);
+  }
+
+  /** Makes it the path between other addresses of the same version; nobody else may hold it. */
+  turnTo(remote: Ip, local: Ip): void {
+    this.remote.set(remote);
+    this.local.set(local);
+    this.hop.forget();
+    this.#version = -1;
+    this.#addressSum = this.#sumAddresses();
   }
 
   /** Brings it up to date; answers whether packets can be sent by it. */
@@ -205,7 +225,8 @@ export class PathEntry implements Path {
     this.#neighbor = hop.neighbor;
     this.#neighborVersion = hop.neighbor?.version ?? -1;
     this.overhead = iface.linkBytes + headerBytes;
-    const bytes = this.template = new Uint8Array(this.overhead);
+    if (this.template.length !== this.overhead) this.template = new Uint8Array(this.overhead);
+    const bytes = this.template;
     let at = 0;
     if (iface.linkBytes === ETHERNET_BYTES) {
       const type = this.v6 ? ETHERTYPE.ipv6 : ETHERTYPE.ipv4;

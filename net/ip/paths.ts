@@ -4,7 +4,7 @@
  * Layer: net/ip, above path.ts. What has not been used for longest is thrown out; whoever holds it may go on with it.
  */
 
-import { type Ip, isIpv4, isLoopback, isUnspecified, sameIp, UNSPECIFIED } from "../addr.ts";
+import { type Ip, isIpv4, isLinkLocal, isLoopback, isUnspecified, sameIp, UNSPECIFIED } from "../addr.ts";
 import { ipFromV4, ipv4Of } from "../addr.ts";
 import type { NoPath } from "../tcp/lower.ts";
 import type { Iface } from "./iface.ts";
@@ -30,6 +30,8 @@ export class Paths {
   #byRemote: IpMap<Known[]>;
   #count = 0;
   #hops: IpMap<Hop>;
+  /** For IPv4 and IPv6: the path of `once`, whose ends are another's each time. */
+  readonly #once: [PathEntry | undefined, PathEntry | undefined] = [undefined, undefined];
 
   constructor(layer: IpLayer) {
     this.#layer = layer;
@@ -48,6 +50,19 @@ export class Paths {
       }
     }
     return this.#make(remote, local, via);
+  }
+
+  /** A path for one answer from an address of ours: one that is known, or the same one for everybody. */
+  once(remote: Ip, local: Ip): PathEntry | NoPath {
+    // Which link a link-local address is on, its source tells.
+    if (isLinkLocal(remote) || this.#byRemote.get(remote) !== undefined) return this.find(remote, local);
+    const v4 = isIpv4(remote);
+    if (v4 !== isIpv4(local) || isUnspecified(local)) return "no source address";
+    let path = this.#once[v4 ? 0 : 1];
+    if (path === undefined) {
+      path = this.#once[v4 ? 0 : 1] = new PathEntry(this.#layer, remote.slice(0, 16), local.slice(0, 16), undefined);
+    } else path.turnTo(remote, local);
+    return path.refresh() ? path : path.hop.fault ?? "no source address";
   }
 
   /** The way of a packet that is forwarded, or would be answered. */

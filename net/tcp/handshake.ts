@@ -224,6 +224,12 @@ export function emitReset(
   });
 }
 
+/** The same for a segment that is nobody's. */
+export function refuse(layer: Layer, ends: Ends, seg: Segment): void {
+  const path = layer.lower.pathOnce(ends.remote, ends.local);
+  if (typeof path !== "string") emitReset(layer, path, ends, seg);
+}
+
 /** The listening side of a stack. */
 export class Handshakes {
   /** When the last cookie was sent: only for a while after it one may come back. */
@@ -243,21 +249,21 @@ export class Handshakes {
     if (seg.rst) return;
     // Nobody keeps the addresses, which are lent: a table's entry has their words, and a path its own.
     const ends = { local, localPort: seg.dstPort, remote, remotePort: seg.srcPort };
-    const path = this.#layer.lower.path(remote, local);
-    if (typeof path === "string") return;
-    if (seg.hasAck) this.#fromCookie(listener, seg, ends, path);
-    else if (seg.syn) this.#takeCall(listener, seg, ends, path, leastIss);
+    if (seg.hasAck) this.#fromCookie(listener, seg, ends);
+    else if (seg.syn) this.#takeCall(listener, seg, ends, leastIss);
   }
 
-  #takeCall(listener: Listener, seg: Segment, ends: Ends, path: Path, leastIss: Seq | undefined): void {
+  #takeCall(listener: Listener, seg: Segment, ends: Ends, leastIss: Seq | undefined): void {
     const layer = this.#layer, { counters } = layer;
     if (listener.queue.length >= listener.backlog) {
       counters.ListenOverflows++;
       counters.ListenDrops++;
       return;
     }
+    if (listener.halfOpen >= layer.limits.halfOpen) return this.#sendCookie(seg, ends);
+    const path = layer.lower.path(ends.remote, ends.local);
+    if (typeof path === "string") return;
     const said = saidBy(seg, path);
-    if (listener.halfOpen >= layer.limits.halfOpen) return this.#sendCookie(seg, ends, path, said);
     let iss = this.#secrets.isn(ends, layer.now);
     if (leastIss !== undefined && !seqGt(iss, leastIss)) iss = leastIss;
     const half = new HalfOpen(listener, path, iss, seg.seq, said, ends);
@@ -304,31 +310,39 @@ export class Handshakes {
   }
 
   /** Nothing is kept of this call: what is to be known of it is in the answer. */
-  #sendCookie(seg: Segment, ends: Ends, path: Path, said: SynSaid): void {
-    const layer = this.#layer;
+  #sendCookie(seg: Segment, ends: Ends): void {
+    const layer = this.#layer, path = layer.lower.pathOnce(ends.remote, ends.local);
+    if (typeof path === "string") return;
+    const said = saidBy(seg, path);
     layer.counters.SyncookiesSent++;
     this.cookieAt = layer.now;
     const cookie = this.#secrets.cookie(ends, seg.seq, said.mss, layer.now);
-    const stamp = layer.now + this.#secrets.tsOffset(ends.local, ends.remote) | 0;
+    if (said.timestamps) {
+      const stamp = layer.now + this.#secrets.tsOffset(ends.local, ends.remote) | 0;
+      return this.#synAck(path, ends, cookie, seg.seq, said, cookieTimestamp(stamp, said), seg.options.tsVal);
+    }
     // Without timestamps there is nowhere to keep the other options.
-    const all = said.timestamps ? said : { ...said, windowScale: -1, sack: false, ecn: false };
-    this.#synAck(path, ends, cookie, seg.seq, all, cookieTimestamp(stamp, all), seg.options.tsVal);
+    said.windowScale = -1;
+    said.sack = said.ecn = false;
+    this.#synAck(path, ends, cookie, seg.seq, said, 0, 0);
   }
 
   /** An ACK that nobody waits for: from a cookie, or a mistake. */
-  #fromCookie(listener: Listener, seg: Segment, ends: Ends, path: Path): void {
+  #fromCookie(listener: Listener, seg: Segment, ends: Ends): void {
     const layer = this.#layer, { counters, now } = layer;
     const irs = seqAdd(seg.seq, -1), iss = seqAdd(seg.ack, -1);
     const recent = now - this.cookieAt < COOKIE_MS && !seg.syn;
     const mss = recent ? this.#secrets.cookieMss(ends, irs, iss, now) : undefined;
     if (mss === undefined) {
       if (recent) counters.SyncookiesFailed++;
-      return emitReset(layer, path, ends, seg);
+      return refuse(layer, ends, seg);
     }
     if (listener.queue.length >= listener.backlog) {
       counters.ListenOverflows++;
       return;
     }
+    const path = layer.lower.path(ends.remote, ends.local);
+    if (typeof path === "string") return;
     counters.SyncookiesRecv++;
     const said = cookieSaid(mss, seg.options.timestamps, seg.options.tsEcr);
     const half = new HalfOpen(listener, path, iss, irs, said, ends);

@@ -51,6 +51,11 @@ export interface IpLower {
   /** A path to `remote`, from `local` if that is not unspecified. */
   path(remote: Ip, local: Ip): Path | NoPath;
   /**
+   * The same for what is answered at once and forgotten: good until this is called again. Nothing is made or kept, so that
+   * a flood from everywhere throws nobody else's path out.
+   */
+  pathOnce(remote: Ip, local: Ip): Path | NoPath;
+  /**
    * Makes room for a transport packet of at most `bytes`, checksum field included, at `buf[at...]`. False when the link is
    * full: poll again once it has told that it has room.
    */

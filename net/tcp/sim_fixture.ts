@@ -87,6 +87,10 @@ export class TestIp implements IpLower {
     return path;
   }
 
+  pathOnce(remote: Ip, local: Ip): TestPath | NoPath {
+    return this.path(remote, local);
+  }
+
   begin(path: TestPath, _proto: number, bytes: number): boolean {
     assert.ok(bytes + this.at <= this.buf.length);
     if (this.room <= 0) return false;

@@ -22,7 +22,7 @@ import { CLOSED, Conn, ESTABLISHED, EVENT, SYN_RECEIVED, SYN_SENT, TIME_WAIT } f
 import { Counters, LIMITS, type Limits } from "./counters.ts";
 import { emitBare, tsNow } from "./emit.ts";
 import { REFUSED } from "./errors.ts";
-import { dial, emitReset, Handshakes, mayReplace, sendSyn } from "./handshake.ts";
+import { dial, Handshakes, mayReplace, refuse, sendSyn } from "./handshake.ts";
 import { segmentArrives } from "./input.ts";
 import type { Layer } from "./layer.ts";
 import { HalfOpen, Listener, type ListenOptions } from "./listener.ts";
@@ -227,8 +227,7 @@ export class Tcp implements Layer, Transport {
       // From a cookie: the segment may have data.
       if (listener.queue.length > before) segmentArrives(listener.queue[before], seg);
     } else if (!seg.rst) {
-      const path = this.lower.path(arrival.src.slice(), arrival.dst.slice());
-      if (typeof path !== "string") emitReset(this, path, { localPort: seg.dstPort, remotePort: seg.srcPort }, seg);
+      refuse(this, { local: arrival.dst, localPort: seg.dstPort, remote: arrival.src, remotePort: seg.srcPort }, seg);
     }
   }
 
