@@ -26,6 +26,14 @@ export interface GuestJob {
   script: string;
   /** More files of `/job`. */
   files?: Record<string, string | Uint8Array>;
+  /** More of the whole file system. */
+  entries?: CpioEntry[];
+  /** One, when not given. */
+  cpus?: number;
+  /** What QEMU's `-cpu` takes; its default has nothing younger than SSE3. */
+  cpu?: string;
+  /** 512, when not given. */
+  memoryMb?: number;
   /** Environment of the script. */
   env?: Record<string, string>;
   /** The guest is ended after this. */
@@ -61,7 +69,7 @@ export async function runGuest(job: GuestJob): Promise<GuestResult> {
     const initrd = join(scratch, "initrd"), log = join(scratch, "kernel.log");
     await Deno.copyFile(base, initrd);
     await Deno.writeFile(initrd, writeCpio(jobEntries(job)), { append: true });
-    const output = await boot(kernel.image, initrd, log, job.timeoutMs);
+    const output = await boot({ kernel: kernel.image, initrd, log }, job);
     const kernelLog = (await Deno.readTextFile(log)).replace(/^.*Booting from ROM\.+/s, "");
     const exit = EXIT_LINE.exec(output);
     if (!exit) throw new Error(`the guest died or took over ${job.timeoutMs} ms:\n${output}\n${kernelLog}`);
@@ -71,8 +79,13 @@ export async function runGuest(job: GuestJob): Promise<GuestResult> {
   }
 }
 
-async function boot(kernel: string, initrd: string, log: string, timeoutMs: number): Promise<string> {
-  const machine = ["-accel", "tcg", "-m", "512", "-smp", "1", "-nodefaults", "-nographic", "-no-reboot"];
+async function boot(
+  { kernel, initrd, log }: { kernel: string; initrd: string; log: string },
+  { cpus = 1, cpu = "qemu64", memoryMb = 512, timeoutMs }: GuestJob,
+): Promise<string> {
+  const size = ["-m", String(memoryMb), "-smp", String(cpus)];
+  // One thread for all CPUs: with one each, a kernel that patches its own code while it boots dies now and then.
+  const machine = ["-accel", "tcg,thread=single", "-cpu", cpu, ...size, "-nodefaults", "-nographic", "-no-reboot"];
   const serial = ["-serial", `file:${log}`, "-serial", "stdio"];
   const network = ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile="];
   const linux = ["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 mitigations=off"];
@@ -117,7 +130,7 @@ function jobEntries(job: GuestJob): CpioEntry[] {
   const env = Object.entries(job.env ?? {}).map(([name, value]) => `export ${name}=${shellQuote(value)}\n`).join("");
   const entries: CpioEntry[] = [{ path: "job/env", data: env }, { path: "job/run", data: job.script }];
   for (const [name, data] of Object.entries(job.files ?? {})) entries.push({ path: `job/${name}`, data });
-  return entries;
+  return [...job.entries ?? [], ...entries];
 }
 
 function shellQuote(word: string): string {

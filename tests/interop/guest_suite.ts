@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { noteSkipped } from "../skip.ts";
-import { runGuest } from "./guest.ts";
+import { type GuestResult, runGuest } from "./guest.ts";
 import { RawClient } from "./raw9p.ts";
 import type { TestServer } from "./servers.ts";
 
@@ -69,9 +69,15 @@ export async function runScript(t: Deno.TestContext, server: TestServer, job: Gu
   const script = await Deno.readTextFile(`${SCRIPTS}/${job.script}`);
   const env = { ...where, ...job.env }, timeoutMs = job.timeoutMs ?? 180_000;
   const result = await runGuest({ script, files, env, timeoutMs });
+  await judge(t, server.name, result);
+  return result.output;
+}
+
+/** Each check of a script's report as a step of a test; `who` is what one that was skipped had no means for. */
+export async function judge(t: Deno.TestContext, who: string, result: GuestResult): Promise<void> {
   const checks = parseReport(result.output);
   for (const { name, outcome, detail } of checks) {
-    if (outcome === "skip") noteSkipped(`${t.name} > ${name}`, `${server.name} has no means for it`);
+    if (outcome === "skip") noteSkipped(`${t.name} > ${name}`, `${who} has no means for it`);
     await t.step({ name, ignore: outcome === "skip", fn: () => assert.equal(outcome, "ok", detail) });
   }
   await t.step("the script came to its end", () => {
@@ -79,7 +85,6 @@ export async function runScript(t: Deno.TestContext, server: TestServer, job: Gu
     assert.ok(checks.length > 10, result.output);
     assert.doesNotMatch(result.kernelLog, /BUG|WARNING|Oops/, result.kernelLog);
   });
-  return result.output;
 }
 
 function parseReport(output: string): Check[] {

@@ -14,8 +14,10 @@ import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
 import { cached, cacheDir, exists, must, runBytes } from "./host.ts";
 
-/** The package that names the current kernel. */
-const META_PACKAGE = "linux-image-amd64";
+/** The package that names the current kernel; RING9_GUEST_KERNEL names another. */
+const META_PACKAGE = Deno.env.get("RING9_GUEST_KERNEL") ?? "linux-image-amd64";
+/** Its place in the cache. */
+const KEPT = META_PACKAGE.replace(/^linux-image-amd64$/, "kernel");
 
 /** Modules the guest asks for; those they need come with them. */
 const WANTED = ["virtio_pci", "virtio_net", "9pnet_fd", "9p"];
@@ -36,8 +38,8 @@ export interface KernelModule {
 
 /** Debian's current kernel, from the cache or by `apt-get download`. */
 export async function debianKernel(): Promise<Kernel> {
-  const image = await cached("kernel/vmlinux", keepKernel);
-  const dir = join(cacheDir(), "kernel/modules");
+  const image = await cached(`${KEPT}/vmlinux`, keepKernel);
+  const dir = join(cacheDir(), KEPT, "modules");
   const files = (await list(dir)).sort();
   const modules = files.map(async (name) => ({ name, data: await Deno.readFile(join(dir, name)) }));
   return { image, modules: await Promise.all(modules) };
@@ -46,7 +48,7 @@ export async function debianKernel(): Promise<Kernel> {
 /** Why there is no kernel to be had; undefined when it is in the cache, or apt knows the package. */
 export function kernelMissing(): string | undefined {
   try {
-    if (Deno.statSync(join(cacheDir(), "kernel/vmlinux")).isFile) return undefined;
+    if (Deno.statSync(join(cacheDir(), KEPT, "vmlinux")).isFile) return undefined;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
