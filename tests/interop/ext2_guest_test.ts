@@ -70,7 +70,7 @@ async function runPrograms(t: Deno.TestContext, server: TestServer): Promise<str
   const git = await gitFiles(), as = await Deno.readFile(await compileC(join(SCRIPTS, "as.c"), ["-static"]));
   if (!git) noteSkipped(`${t.name} > git`, "needs the program git");
   const files = ["checks.sh", "posix.sh"], env = { GIT: git ? "1" : "" };
-  const job = { script: "ext2.sh", files, data: { ...git, as }, env, msize: 1 << 19, timeoutMs: 240_000 };
+  const job = { script: "ext2.sh", files, data: { ...git, as }, env, msize: 1 << 19, timeoutMs: 900_000 };
   const output = await runScript(t, server, job);
   return /^manifest begins\n(.*)^manifest ends$/ms.exec(output)?.[1].trim() ?? "";
 }

@@ -1,4 +1,4 @@
-/* as ID COMMAND...: runs the command as user and group ID, with no other groups. Layer: tests/interop/guest. */
+/* as ID[:GROUP] COMMAND...: runs the command as user and group ID, with no other group but GROUP. Layer: tests/interop/guest. */
 
 #include <grp.h>
 #include <stdio.h>
@@ -7,8 +7,10 @@
 
 int main(int argc, char **argv) {
 	if (argc < 3) return 125;
-	int id = atoi(argv[1]);
-	if (setgroups(0, NULL) != 0 || setgid(id) != 0 || setuid(id) != 0) {
+	char *more = NULL;
+	int id = strtol(argv[1], &more, 10);
+	gid_t group = *more == ':' ? atoi(more + 1) : 0;
+	if (setgroups(*more == ':', &group) != 0 || setgid(id) != 0 || setuid(id) != 0) {
 		perror("as");
 		return 125;
 	}

@@ -13,7 +13,7 @@ check() {
 	name="$1"
 	shift
 	mkdir -p "$TOP/work" && chmod 777 "$TOP/work"
-	timeout -s KILL 100 sh -ec '. ./checks.sh; . ./posix.sh; cd "$TOP/work"; "$@"' check "$@" >/tmp/out 2>&1
+	timeout -s KILL 300 sh -ec '. ./checks.sh; . ./posix.sh; cd "$TOP/work"; "$@"' check "$@" >/tmp/out 2>&1
 	status=$?
 	if [ $status = 0 ]; then echo "ok $name"; else
 		echo "not ok $name"
@@ -32,14 +32,21 @@ check "permissions of directories and files, as others see them" posix_permissio
 check "sticky directories" posix_sticky
 check "setgid directories hand their group on" posix_setgid
 check "chmod and chown are the owner's and root's" posix_ownership
+check "an owner gives a file to a group that he is in" posix_groups
+check "the umask" posix_umask
 check "setuid goes with a write and a change of owner" posix_setuid
 check "rename: every pair of kinds" posix_rename
 check "rename counts links and mends .." posix_parents
+check "a directory moves by who may write it" posix_moves
+check "a file is no directory on the way" posix_not_directories
+check "what may not be there, is there as a symlink to nowhere too" posix_exclusive
 check "link: counts, and refusals" posix_link
 check "names and paths: their lengths, their absence" posix_names
 check "symlinks: long ones, loops" posix_symlinks
 check "truncate: holes, tails, sizes" posix_truncate
 check "times: who may set which" posix_times
+check "times of change: of files" posix_ctimes
+check "times of change: of directories" posix_directory_times
 check "device nodes, fifos, sockets" posix_nodes
 check "an unlinked file lives on for who has it open" posix_unlinked
 check "a full volume says so, and goes on" posix_full

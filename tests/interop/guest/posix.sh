@@ -15,7 +15,7 @@ refused() {
 
 # as USER COMMAND...: in another user's name. (busybox of Debian has nothing for it that takes a command's words.)
 as() {
-	case $1 in ken) id=1001 ;; rob) id=1002 ;; esac
+	case $1 in ken) id=1001 ;; rob) id=1002 ;; ken+rob) id=1001:1002 ;; esac # the last is ken, in rob's group too
 	shift
 	/job/as $id "$@"
 }
@@ -159,6 +159,14 @@ posix_sticky() {
 	as ken mv sticky/mine sticky/still
 	as ken rm sticky/still
 	rm sticky/his
+	as ken mkdir sticky/dir
+	as rob mkdir sticky/own
+	refused "not permitted" as rob rmdir sticky/dir
+	refused "not permitted" as rob mv sticky/dir sticky/taken
+	refused "not permitted" as rob mv -T sticky/own sticky/dir
+	chown 1002 sticky
+	as rob mv -T sticky/own sticky/dir
+	as rob rmdir sticky/dir
 }
 
 posix_setgid() {
@@ -183,6 +191,29 @@ posix_ownership() {
 	refused "not permitted" as ken chown 1001:1002 file
 	chown 4294967294:4294967294 file
 	same "4294967294 4294967294" "$(stat -c '%u %g' file)"
+}
+
+posix_groups() {
+	touch file
+	mkdir dir
+	chown 1001:1001 file dir
+	chmod 6755 file
+	refused "not permitted" as ken chgrp 1002 file
+	refused "not permitted" as rob chgrp 1002 file
+	as ken+rob chgrp 1002 file
+	same "1001 1002 755" "$(stat -c '%u %g %a' file)"
+	as ken+rob chgrp 1001 file
+	as ken+rob chgrp 1002 dir
+	same "1001 1001" "$(stat -c '%u %g' file)"
+	same "1001 1002" "$(stat -c '%u %g' dir)"
+}
+
+posix_umask() {
+	umask 027
+	touch file
+	mkdir dir
+	mkfifo pipe
+	same "640 750 640" "$(stat -c %a file) $(stat -c %a dir) $(stat -c %a pipe)"
 }
 
 posix_setuid() {
@@ -233,6 +264,48 @@ posix_parents() {
 	same "2 3" "$(links a) $(links b)"
 	rmdir b/y
 	same 2 "$(links b)"
+}
+
+posix_moves() {
+	mkdir from to from/his
+	chown 1001 from to
+	chown 1002 from/his
+	refused "ermission denied" as ken mv from/his to/his # its .. would change
+	as ken mv from/his from/still
+	chmod 777 from/still
+	as ken mv from/still to/his
+	chmod 555 from
+	as ken mkdir to/mine
+	refused "ermission denied" as ken mv to/mine from/mine
+}
+
+posix_not_directories() {
+	echo text >file
+	echo text >other
+	mkdir dir
+	refused "ot a directory" mkdir file/d
+	refused "ot a directory" ln other file/l
+	refused "ot a directory" ln -s other file/s
+	refused "ot a directory" mkfifo file/p
+	refused "ot a directory" truncate -s 0 file/t
+	refused "ot a directory" chmod 600 file/c
+	refused "irectory" mv -T other file/m # busybox has words of its own
+	refused "ot a directory" mv -T dir file
+	refused "ot a directory" rmdir file
+	refused "ot a directory" rm file/r
+	same "text text" "$(echo $(cat file other))"
+}
+
+posix_exclusive() {
+	ln -s nowhere link
+	refused "exist" sh -C -c 'echo y >link'
+	refused "exist" mkdir link
+	refused "exist" mkfifo link
+	refused "exist" ln -s other link
+	absent nowhere
+	touch link
+	[ -f nowhere ]
+	same nowhere "$(readlink link)"
 }
 
 posix_link() {
@@ -318,6 +391,60 @@ posix_times() {
 	[ "$(stat -c %Y dir)" -gt 1000000000 ]
 }
 
+# ctimes FILE...: when each was changed, one a line.
+ctimes() {
+	for file in "$@"; do stat -c %Z "$file"; done
+}
+
+posix_ctimes() {
+	for file in mode owner linked cut unlinked; do echo text >$file; done
+	ln unlinked second
+	ctimes mode owner linked cut unlinked >/tmp/before
+	sleep 1
+	refused "not permitted" as ken chmod 600 mode
+	refused "not permitted" as ken chown 1001 owner
+	refused "ermission denied" as ken truncate -s 1 cut
+	ctimes mode owner linked cut unlinked >/tmp/after
+	cmp /tmp/before /tmp/after
+	chmod 600 mode
+	chown 1001 owner
+	ln linked third
+	truncate -s 1 cut
+	rm second
+	ctimes mode owner linked cut unlinked | paste /tmp/before - | while read -r before after; do
+		[ "$after" -gt "$before" ] || return 1
+	done
+}
+
+# changes DIRECTORY COMMAND...: the command succeeds, and the directory's time of change is now.
+changes() {
+	touch -d "2001-02-03 04:05:06" "$1"
+	dir=$1
+	shift
+	"$@"
+	[ "$(stat -c %Y "$dir")" -gt 1000000000 ] || { echo "$dir is as it was after: $*"; return 1; }
+}
+
+posix_directory_times() {
+	mkdir dir to
+	changes dir touch dir/file
+	changes dir mkdir dir/sub
+	changes dir ln dir/file dir/hard
+	changes dir ln -s file dir/soft
+	changes dir mkfifo dir/pipe
+	changes dir mv dir/pipe dir/moved
+	changes dir mv dir/moved to/moved
+	changes to mv dir/hard to/hard
+	changes dir rm dir/soft
+	changes dir rmdir dir/sub
+	touch -d "2001-02-03 04:05:06" dir .
+	echo more >dir/file
+	refused "exists" mkdir dir/file
+	refused "not empty" rmdir dir
+	refused "o such file" mv -T dir/none dir/some
+	same "981173106 981173106" "$(stat -c %Y dir) $(stat -c %Y .)"
+}
+
 posix_nodes() {
 	mknod block b 7 300
 	same "7 12c" "$(stat -c '%t %T' block)"
@@ -335,6 +462,7 @@ posix_unlinked() {
 	exec 3<>file
 	rm file
 	absent file
+	same 0 "$(stat -L -c %h /proc/self/fd/3)"
 	echo after >&3
 	same after "$(cat /proc/self/fd/3)" || same after "$(cat <&3)"
 	exec 3>&-
