@@ -24,10 +24,12 @@ const NAME = /^(0|[1-9]\d{0,5})(ctl)?$/;
 
 export class FdDev extends Dev<File | null> {
   readonly name: string;
+  readonly #startSec: number;
 
-  constructor(name: string) {
+  constructor(name: string, startMs: number) {
     super();
     this.name = name;
+    this.#startSec = Math.floor(startMs / 1000);
   }
 
   override attach(user: User, aname: string): Chan<File | null> {
@@ -84,7 +86,7 @@ export class FdDev extends Dev<File | null> {
   }
 
   override stat(c: Chan<File | null>, req: Req): Dir {
-    return dirOf(c.aux, req);
+    return dirOf(c.aux, req, this.#startSec);
   }
 
   override readdir(c: Chan<File | null>, cookie: number, space: number, _stats: boolean, req: Req): Dirent[] {
@@ -93,7 +95,7 @@ export class FdDev extends Dev<File | null> {
     // A cookie is the qid.path: 2n + 1 for n, 2n + 2 for its ctl.
     const files = req.proc.fgrp.entries().flatMap(([fd]) => [false, true].map((ctl) => ({ fd, ctl, open: null })));
     const rest = files.filter((file) => pathOf(file) > cookie).slice(0, Math.max(1, Math.floor(space / 128)));
-    return rest.map((file) => ({ dir: dirOf(file, req), next: pathOf(file) }));
+    return rest.map((file) => ({ dir: dirOf(file, req, this.#startSec), next: pathOf(file) }));
   }
 
   /** A shell's `>/fd/1` truncates: that is let pass, as in Plan 9. */
@@ -137,11 +139,11 @@ function qidOf(file: File | null): Qid {
   return file ? { type: 0, vers: 0, path: pathOf(file) } : ROOT;
 }
 
-function dirOf(file: File | null, req: Req): Dir {
+function dirOf(file: File | null, req: Req, mtime: number): Dir {
   const { name: uid, uid: nuid, gid: ngid } = req.user;
-  if (!file) return makeDir({ name: "/", qid: ROOT, mode: DMDIR | 0o555, uid, nuid, ngid });
+  if (!file) return makeDir({ name: "/", qid: ROOT, mode: DMDIR | 0o555, uid, nuid, ngid, mtime });
   const name = file.ctl ? `${file.fd}ctl` : String(file.fd);
   const open = file.ctl || !(req instanceof ProcReq) ? null : req.proc.fgrp.get(file.fd);
   const mode = open ? [0o400, 0o200, 0o600, 0o400][open.mode & 3] : 0o400;
-  return makeDir({ name, qid: qidOf(file), mode, uid, nuid, ngid });
+  return makeDir({ name, qid: qidOf(file), mode, uid, nuid, ngid, mtime });
 }

@@ -7,4 +7,4 @@
 import { definePlugin } from "../../core/plugin/plugin.ts";
 import { FdDev } from "./dev.ts";
 
-export default definePlugin({ start: (ctx) => new FdDev(ctx.name) });
+export default definePlugin({ start: (ctx) => new FdDev(ctx.name, ctx.clock.now()) });
