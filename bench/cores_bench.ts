@@ -1,7 +1,7 @@
 /**
  * Cores: how fast one is given, how many isolates there is room for. What a provisioned one is worth is noise_bench.ts.
  *
- * Run: deno task bench cores [--json] [--instances=50], as root, on a machine of two CPUs at the least. All is done
+ * Run: deno task bench cores [--json] [--instances=50] [--settle=40], as root, on a machine of two CPUs at the least. All is done
  * through a mount of a node that is booted for it, as a user does it.
  * - Moves: from the write to a ctl file until the isolate runs on its new core.
  * - Density and idleness: instances of `hello`, one of which is asked.
@@ -13,7 +13,7 @@ import { at, ctl, encode, number, plugin, sleep } from "./cores_help.ts";
 
 const MOVES = 200, REQUESTS = 2000, IDLE_S = 5, INLINE = 50;
 /** V8 collects what is left of a burst of work within half a minute, in each isolate. */
-const SETTLE_S = 40;
+const SETTLE_S = number("settle", 40);
 /** Numbers of instances at which one is asked. */
 const STEPS = [10, 50, 100, 250, 500];
 const INSTANCES = number("instances", 50);
