@@ -4,7 +4,8 @@
  * Layer: core/host, below cpuset.ts and sched_weight.ts; over procfs.ts.
  *
  * What holds always: a group's name has the process's number, start time and name space of numbers, so that none of a
- * living node is taken for what a dead one has left; of a node in another such name space nobody can tell, so it is left.
+ * living node is taken for what a dead one has left. Whether one in another such name space lives can be told by root in the
+ * first of them alone, who sees all; else what is its is left alone.
  *
  * See cgroups(7), pid_namespaces(7).
  */
@@ -29,6 +30,8 @@ export interface OwnGroup {
   readonly why: string;
 }
 
+/** The number of the name space that a host has from its start. */
+const FIRST_SPACE = "4026531836";
 /** How often the threads in a group are moved out of it before it is removed. */
 const DISSOLVE_PASSES = 3;
 
@@ -80,7 +83,10 @@ export function leftovers(base: string, prefixes: readonly string[], proc = "/pr
 /** Whether what has this name, which ends with a `groupId`, is that of a node that has gone. */
 export function isLeft(name: string, proc = "/proc"): boolean {
   const [, pid, start, space] = /-(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
-  return pid !== undefined && space === pidSpace(proc) && startTime(Number(pid), proc) !== start;
+  if (pid === undefined) return false;
+  const ours = pidSpace(proc), seesAll = ours === FIRST_SPACE && Deno.uid() === 0;
+  if (space === ours) return startTime(Number(pid), proc) !== start;
+  return seesAll && !numbersIn(proc).some((other) => pidSpace(proc, other) === space);
 }
 
 /** What is in a folder; nothing where it may not be looked at, or is not there. */
@@ -129,10 +135,15 @@ export function exists(path: string): boolean {
   }
 }
 
-/** The number of the name space that process numbers are of; 0 where it can not be told. */
-function pidSpace(proc: string): string {
+/** The processes that can be seen. */
+function numbersIn(proc: string): string[] {
+  return namesIn(proc).filter((name) => /^\d+$/.test(name));
+}
+
+/** The number of the name space that a process's number is of; 0 where it can not be told. */
+function pidSpace(proc: string, pid = "self"): string {
   try {
-    return /\[(\d+)\]/.exec(Deno.readLinkSync(`${proc}/self/ns/pid`))?.[1] ?? "0";
+    return /\[(\d+)\]/.exec(Deno.readLinkSync(`${proc}/${pid}/ns/pid`))?.[1] ?? "0";
   } catch {
     return "0";
   }

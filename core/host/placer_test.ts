@@ -75,9 +75,16 @@ interop("what a killed node has left of cgroups is removed by the next one", { n
     Deno.mkdirSync(`${cgroup}/app/ring9cores-98-5-40`);
     Deno.mkdirSync(`${cgroup}/app/ring9cores-77-123-4`);
     Deno.mkdirSync(`${cgroup}/app/other`);
+    const names = () => [...Deno.readDirSync(`${cgroup}/app`)].filter((d) => d.isDirectory).map((d) => d.name).sort();
     new Cpuset({ cgroup, proc });
-    const left = [...Deno.readDirSync(`${cgroup}/app`)].filter((d) => d.isDirectory).map((d) => d.name).sort();
+    const left = names();
     assert.deepEqual(left, ["other", "ring9cores-77-123-4", "ring9cores-98-5-40"], "77 lives, 99 does not, and 98 may");
+    Deno.removeSync(`${proc}/self/ns/pid`);
+    Deno.symlinkSync("pid:[4026531836]", `${proc}/self/ns/pid`);
+    Deno.mkdirSync(`${proc}/77/ns`);
+    Deno.symlinkSync("pid:[4]", `${proc}/77/ns/pid`);
+    new Cpuset({ cgroup, proc });
+    assert.deepEqual(names(), ["other", "ring9cores-77-123-4"], "who sees all knows that nobody is left where 98 was");
   } finally {
     Deno.removeSync(dir, { recursive: true });
   }
