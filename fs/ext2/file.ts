@@ -92,14 +92,14 @@ function followReader(vol: Volume, inode: Inode, offset: number, end: number): v
   const { window } = vol.cache, behind = inode.readEnd - offset;
   const again = behind > 0 && behind <= window * vol.blockSize && inode.aheadEnd > 0;
   inode.readEnd = again ? Math.max(inode.readEnd, end) : end;
-  if (behind === 0 || again) readAhead(vol, inode, Math.ceil(end / vol.blockSize));
-  else inode.aheadEnd = 0;
+  if (behind !== 0 && !again) inode.aheadEnd = 0;
+  else readAhead(vol, inode, { first: Math.floor(offset / vol.blockSize), next: Math.ceil(end / vol.blockSize) });
 }
 
-/** Sees that what comes from block `next` of a file on is on its way, as far as the window reaches. */
-function readAhead(vol: Volume, inode: Inode, next: number): void {
+/** Sees that what is read, blocks `[first, next)`, is on its way, and what comes after it, as far as the window reaches. */
+function readAhead(vol: Volume, inode: Inode, { first, next }: { first: number; next: number }): void {
   const { window } = vol.cache, to = Math.min(next + window, Math.ceil(inode.size / vol.blockSize));
-  let from = Math.max(next, inode.aheadEnd);
+  let from = Math.max(first, inode.aheadEnd);
   if (from >= to || (from - next) * 2 > window) return;
   inode.aheadEnd = to;
   try {
