@@ -1,8 +1,9 @@
 /**
  * Output: the replies of one session on their way out. Many replies leave in one write.
  *
- * Layer: core/p9, below the session. Two buffers take turns: one is filled while the other is written. Large buffers
- * come from a pool that all sessions share, so that an idle connection holds a small one.
+ * Layer: core/p9, below the session. Two buffers take turns: one is filled while the other is written. Buffers come from
+ * a pool that all sessions share. A session begins with one that holds as much as it has just written, so that replies
+ * are seldom moved to a larger one, but with no more than a batch takes: an idle connection holds no large buffer.
  */
 
 import { alignment, BEGIN } from "./align.ts";
@@ -13,34 +14,39 @@ import type { Transport } from "./transport.ts";
 const SMALL_BUFFER_BYTES = 64 * 1024 + 64;
 /** What waits unwritten before a session stops taking requests, bytes. */
 export const HIGH_WATER_BYTES = 256 * 1024;
+/** Bytes of a buffer for a batch of replies of 64 KiB. */
+const BATCH_BUFFER_BYTES = HIGH_WATER_BYTES + SMALL_BUFFER_BYTES;
 /** Room beyond the largest read that a reply may take, bytes. */
 const REPLY_SLACK_BYTES = 72 * 1024;
-/** Large buffers kept for the next that needs one. */
+/** Buffers of a size that are kept for the next that needs one. */
 const POOL_KEEPS = 8;
 
 /** Buffers that sessions share. */
 export class BufferPool {
-  readonly #small: Writer[] = [];
-  readonly #large: Writer[] = [];
   /** Bytes of a large buffer. */
   readonly largeBytes: number;
+  /** Empty buffers of each size, the smallest first. */
+  readonly #shelves: readonly { bytes: number; buffers: Writer[] }[];
 
   constructor(maxMsize: number) {
     this.largeBytes = HIGH_WATER_BYTES + 3 * maxMsize + REPLY_SLACK_BYTES;
+    const sizes = [SMALL_BUFFER_BYTES, BATCH_BUFFER_BYTES, this.largeBytes];
+    this.#shelves = sizes.map((bytes) => ({ bytes, buffers: [] }));
   }
 
   /** A buffer with room for `bytes`. */
   take(bytes: number): Writer {
-    if (bytes <= SMALL_BUFFER_BYTES) return this.#small.pop() ?? new Writer(SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES);
-    if (bytes > this.largeBytes) return new Writer(bytes, bytes);
-    return this.#large.pop() ?? new Writer(this.largeBytes, this.largeBytes);
+    for (const shelf of this.#shelves) {
+      if (bytes <= shelf.bytes) return shelf.buffers.pop() ?? new Writer(shelf.bytes, shelf.bytes);
+    }
+    return new Writer(bytes, bytes);
   }
 
   /** Takes a buffer back, empty. */
   give(w: Writer): void {
     w.at = 0;
-    const shelf = w.limit === SMALL_BUFFER_BYTES ? this.#small : this.#large;
-    if (w.limit <= this.largeBytes && shelf.length < POOL_KEEPS) shelf.push(w);
+    const shelf = this.#shelves.find(({ bytes }) => bytes === w.limit);
+    if (shelf && shelf.buffers.length < POOL_KEEPS) shelf.buffers.push(w);
   }
 }
 
@@ -104,7 +110,7 @@ export class Output {
   #writeOnce(): Promise<void> | void {
     const w = this.#filling;
     const waiting = w.bytes.subarray(this.#from, w.at);
-    this.#filling = this.#pool.take(0);
+    this.#filling = this.#pool.take(Math.min(w.at, BATCH_BUFFER_BYTES));
     if (this.failed === null) this.bytesOut += waiting.length;
     this.#filling.at = this.#from = alignment(this.bytesOut, BEGIN.output);
     if (this.failed !== null) return this.#pool.give(w);

@@ -49,7 +49,7 @@ export interface Budget {
   spin: number;
   /** Turns of the event loop before parking. */
   turns: number;
-  /** How long a nap may be. */
+  /** How long a nap may be, and so how late the isolate's other events. */
   napMs: number;
 }
 
@@ -87,7 +87,7 @@ export interface DoorbellOptions {
   giveWay?: () => void;
   /** Monotonic milliseconds. With it the budget adapts: it shrinks while waits are long, and grows while they are short. */
   monotonic?: () => number;
-  /** A parked wait shorter than this would have been worth staying awake for. */
+  /** A parked wait shorter than this would have been worth staying awake for; where it naps, one shorter than a nap. */
   windowMs?: number;
 }
 
@@ -282,16 +282,18 @@ export class Doorbell {
       if (this.#settle("napped")) return true;
     }
     this.#block(this.#waiting, napMs);
-    this.#adapt(start);
-    return this.#settle("napped");
+    const came = this.#settle("napped");
+    if (start !== undefined) this.#learn(came);
+    return came;
   }
 
   async #park(): Promise<void> {
     const start = this.#monotonic?.();
+    const shortMs = this.#eager() ? this.#windowMs : Math.max(this.#windowMs, this.budget.napMs);
     Atomics.store(this.#words, 0, PARKED);
     for (const w of this.#waiting) w.waiter.arm();
     if (!this.#settle("parked", true)) {
-      if (await this.#asleep()) this.#adapt(start);
+      if (await this.#asleep()) this.#adapt(start, shortMs);
       if (start !== undefined) this.#turnedMs = start;
     }
     Atomics.store(this.#words, 0, AWAKE);
@@ -348,9 +350,13 @@ export class Doorbell {
   }
 
   /** A short sleep was not worth it: stay awake longer next time; a long one: give up sooner. */
-  #adapt(start: number | undefined): void {
-    if (start === undefined || !this.#monotonic) return;
-    if (this.#monotonic() - start < this.#windowMs) this.#share = Math.min(1, Math.max(MIN_SHARE, this.#share * 2));
+  #adapt(start: number | undefined, shortMs = this.#windowMs): void {
+    if (start !== undefined && this.#monotonic) this.#learn(this.#monotonic() - start < shortMs);
+  }
+
+  /** Staying awake was, or would have been, worth it; or not. */
+  #learn(worth: boolean): void {
+    if (worth) this.#share = Math.min(1, Math.max(MIN_SHARE, this.#share * 2));
     else this.#share = this.#share > MIN_SHARE ? this.#share / 2 : 0;
   }
 }

@@ -15,8 +15,8 @@ import type { Transport } from "../p9/transport.ts";
 import { type BellRef, createBell, Doorbell, type DoorbellOptions } from "./doorbell.ts";
 import { allocRing, Consumer, type Owner, Producer, revokeRing, type RingRef } from "./spsc.ts";
 
-/** Data bytes of each ring of a pair unless told otherwise. Larger is faster for bulk, smaller uses less memory. */
-export const DEFAULT_RING_BYTES = 1 << 22;
+/** Data bytes of each ring of a pair unless told otherwise: one message of the largest msize. Larger ones leave the CPU's caches, and are no faster. */
+export const DEFAULT_RING_BYTES = 1 << 20;
 
 /** One side of a pair of rings. Can be sent to another isolate. */
 export interface PortRef {
