@@ -54,8 +54,11 @@ const MAX_EXTRA_MS = 100;
 const HEAVY_LOSS = 0.02, QUEUED_RTT = 1.25, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
 /** How many rounds such a bound holds before it rises. */
 const HOLD_ROUNDS = 3;
-/** After so many rounds of overflow while a bound held it was not our queue: for so many more there is no bound. */
-const VAIN_ROUNDS = 8, TRUST_ROUNDS = 100;
+/**
+ * Loss of rounds without a queue is the link's own: so much of a new round's counts, by so many segments; it is forgotten by so much in
+ * each round with a queue, and an overflow is what loses so many times as much.
+ */
+const LINK_GAIN = 0.25, LINK_SEGMENTS = 64, LINK_DECAY = 0.99, LINK_MARGIN = 2;
 /** On a local path the bound does not go below this, or a millisecond's worth. */
 const LOCAL_FLOOR_BYTES = 65_536;
 
@@ -121,9 +124,8 @@ export class Bbr implements CongestionControl {
   private holdRounds = 0;
   /** Bandwidth before the bound: what it has lowered since is no reason to go lower. */
   private boundBw = 0;
-  /** Rounds of overflow in spite of the bound; rounds in which no overflow is believed. */
-  private vainRounds = 0;
-  private trustRounds = 0;
+  /** What the link loses by itself, as a ratio. */
+  private linkLoss = 0;
   private roundLost = 0;
   private roundAcked = 0;
   private roundInflight = 0;
@@ -270,9 +272,13 @@ export class Bbr implements CongestionControl {
   private updateBound(): void {
     // A round of nothing but retransmissions has no RTT.
     const queued = this.roundRttMs === 0 || this.roundRttMs > QUEUED_RTT * this.minRttMs;
-    const overflow = this.fullPipe && queued && this.roundLost > HEAVY_LOSS * this.roundAcked;
-    if (this.trustRounds > 0) this.trustRounds--;
-    else if (overflow) this.overflowed();
+    const loss = this.roundLost / Math.max(this.roundAcked, this.mss);
+    if (queued) this.linkLoss *= LINK_DECAY;
+    else {
+      const weight = LINK_GAIN * Math.min(this.roundAcked / (LINK_SEGMENTS * this.mss), 1);
+      this.linkLoss += weight * (Math.min(loss, 1) - this.linkLoss);
+    }
+    if (this.fullPipe && queued && loss > HEAVY_LOSS + LINK_MARGIN * this.linkLoss) this.overflowed();
     else if (this.inflightHi < NO_LIMIT && this.bwRoundStart && --this.holdRounds < 0) this.raiseBound();
     this.roundLost =
       this.roundAcked =
@@ -282,22 +288,13 @@ export class Bbr implements CongestionControl {
   }
 
   private overflowed(): void {
-    const isBound = this.inflightHi < NO_LIMIT;
-    if (!isBound) this.boundBw = this.bw;
-    if (isBound && this.holdRounds >= 0) this.vainRounds++;
-    if (this.vainRounds > VAIN_ROUNDS) {
-      this.inflightHi = NO_LIMIT;
-      this.vainRounds = 0;
-      this.trustRounds = TRUST_ROUNDS;
-      return;
-    }
+    if (this.inflightHi === NO_LIMIT) this.boundBw = this.bw;
     const bw = Math.max(this.bw, this.boundBw), path = bw * this.minRttMs;
     const local = Math.max(CWND_GAIN * path, Math.min(bw * LOCAL_RTT_MS, LOCAL_FLOOR_BYTES));
     this.bound(LOSS_BETA * this.roundInflight, this.local ? local : path);
   }
 
   private raiseBound(): void {
-    this.vainRounds = 0;
     this.inflightHi += this.inflightStep;
     this.inflightStep *= 2;
     if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
