@@ -244,8 +244,9 @@ export class Cpuset {
     const us = processRow(Deno.pid), { shield } = this;
     return (pid) => {
       const row = shield === "off" ? undefined : processRow(pid);
-      if (!us || !row || row.kernel || row.session === 0) return false;
-      return shield === "host" || (shield === "user" ? row.uid === us.uid : row.session === us.session);
+      if (!us || !row || row.kernel) return false;
+      if (shield === "session") return row.session === us.session && row.session !== 0;
+      return shield === "host" || row.uid === us.uid;
     };
   }
 }
