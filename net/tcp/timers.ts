@@ -28,6 +28,7 @@ export function timersDue(conn: Conn): void {
     layer.touch(conn);
   }
   if (conn.paceAt <= now) {
+    conn.snd.pacer.came(now - conn.paceAt);
     conn.paceAt = Infinity;
     layer.touch(conn);
   }

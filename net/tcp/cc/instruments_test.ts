@@ -137,6 +137,27 @@ Deno.test("the pacer keeps its rate though its timer comes late, and lends no mo
   assert.ok(burst <= 3000, `${burst} bytes`);
 });
 
+Deno.test("a pacer whose timers are 6 ms late keeps its rate; when they are in time again its bursts are short", () => {
+  const pacer = new Pacer(), rate = 1000;
+  let now = 0, sent = 0;
+  const run = (ms: number, lateMs: number) => {
+    const from = now, before = sent;
+    while (now < from + ms) {
+      for (; pacer.ready(now); sent += 1000) pacer.sent(1000, now, rate);
+      now = pacer.readyAt + lateMs;
+      pacer.came(lateMs);
+    }
+    return (sent - before) / (now - from);
+  };
+  run(200, 6);
+  const kept = run(1000, 6);
+  assert.ok(Math.abs(kept - rate) < 20, `${kept} bytes a millisecond`);
+  run(200, 0);
+  let burst = 0;
+  for (now += 100; pacer.ready(now); burst += 1000) pacer.sent(1000, now, rate);
+  assert.ok(burst <= 3000, `${burst} bytes`);
+});
+
 Deno.test("a super-segment lasts a millisecond, within its bounds", () => {
   assert.equal(quantumOf(1000, 1448), 2 * 1448);
   assert.equal(quantumOf(14_480, 1448), 14_480);

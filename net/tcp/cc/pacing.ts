@@ -2,14 +2,15 @@
  * Pacing: when the next segment or super-segment may leave.
  *
  * Layer: net/tcp/cc; the engine owns one a connection. What is sent takes its bytes' time of the rate; a timer that comes
- * late, and they do, is made up for by a burst of at most `CREDIT_MS`, so that the rate is kept.
+ * late, and they do, is made up for by a burst of at most `CREDIT_MS`, or of twice as much as timers are late on the average,
+ * so that the rate is kept also where the host is busy.
  */
 
 /** Largest super-segment: a whole IP packet with its headers stays below 64 KiB. */
 export const MAX_QUANTUM = 65_535 - 120;
 
-/** How much lost time is made up for. */
-const CREDIT_MS = 2;
+/** How much lost time is made up for, at the least; what a single timer adds to the average at the most, and its share in it. */
+const CREDIT_MS = 2, MOST_LATE_MS = 10, LATE_GAIN = 1 / 8;
 
 /** How long one super-segment should last at the paced rate. */
 const QUANTUM_MS = 1;
@@ -18,16 +19,23 @@ const QUANTUM_MS = 1;
 export class Pacer {
   /** When the next may be sent; not in the future when nothing waits. */
   readyAt = 0;
+  /** How late timers are on the average. */
+  private lateMs = 0;
 
   /** Whether something may be sent now. */
   ready(now: number): boolean {
     return now >= this.readyAt;
   }
 
+  /** The timer has come, so much later than it was set to. */
+  came(lateMs: number): void {
+    this.lateMs += (Math.min(lateMs, MOST_LATE_MS) - this.lateMs) * LATE_GAIN;
+  }
+
   /** `bytes` were sent at a rate of bytes a millisecond; 0 is without end. */
   sent(bytes: number, now: number, rate: number): void {
     if (rate <= 0) this.readyAt = now;
-    else this.readyAt = Math.max(this.readyAt, now - CREDIT_MS) + bytes / rate;
+    else this.readyAt = Math.max(this.readyAt, now - Math.max(CREDIT_MS, 2 * this.lateMs)) + bytes / rate;
   }
 
   /** Nothing was in flight for a while: no credit is kept. */
