@@ -360,8 +360,8 @@ export class RemoteFile implements OpenFile {
   }
 
   /**
-   * Takes or frees a lock on a range; false when another holds it. With `flags` 1 a ring9 server answers when it is
-   * granted; others may answer false all the same: ask again.
+   * Takes or frees a lock on a range; false when another holds it. With `flags` 1 it is answered when it is granted, in
+   * 9P2000.L.r9; in 9P2000.L it may be false all the same: ask again.
    */
   async lock(lock: Partial<Flock> & { type: number }, signal?: Signal): Promise<boolean> {
     const status = await this.ops.lock(this.#useOpen(), fullLock(lock), signal);

@@ -6,7 +6,7 @@
  * client id, which the session has made its own (`ownId`), and a process number. It is given up by an unlock, or when the
  * Chan that it was taken by is clunked.
  *
- * A request that may wait (flag 1) is answered when its turn comes; those of one file are granted in the order in which they
+ * A request that may wait (flag 1) is answered when its turn comes (ops.ts says whose may); those of one file are granted in the order in which they
  * came, as far as nothing that is held stands in their way. Nobody looks for circles of waiters: a flush ends a wait.
  *
  * See fcntl(2) of Linux, and diod's description of 9P2000.L.

@@ -13,7 +13,7 @@ import { Err } from "../err.ts";
 import { Writer } from "./cursor.ts";
 import { DirReader } from "./dir_reader.ts";
 import { closeFid, type Fid } from "./fid.ts";
-import { clientOf, ownId } from "./locks.ts";
+import { clientOf, LOCK_MAY_WAIT, ownId } from "./locks.ts";
 import { openModeOf, plan9Mode } from "./mode.ts";
 import * as m from "./msg.ts";
 import type { Rmsg, Tmsg } from "./msg.ts";
@@ -158,9 +158,13 @@ export class Ops {
     }
   }
 
-  /** A lock as this session's. */
+  /**
+   * A lock as this session's. Linux's client asks again by itself, and can be interrupted only while it has no question under
+   * way: it is told at once that it has to wait.
+   */
   #owned(lock: Flock): Flock {
-    return { ...lock, clientId: ownId(this.#s.id, lock.clientId) };
+    const { id, dialect } = this.#s, flags = dialect!.full ? lock.flags : lock.flags & ~LOCK_MAY_WAIT;
+    return { ...lock, flags, clientId: ownId(id, lock.clientId) };
   }
 
   // ---- fids

@@ -153,25 +153,43 @@ export function linuxTests(each: Each): void {
       while (await status(peer, lock(1, 0, 0, 1)) !== 0);
     },
   );
-  each(LINUX, "locks: who may wait is answered when the lock is free; a flush ends the wait", async (peer, subject) => {
-    await peer.create(await cloned(peer, 1), "f");
-    const other = await RawPeer.open(await subject.connect(), peer.dialect.name, subject);
-    await other.walk(0, 1, "f");
-    await other.open(1, ORDWR);
-    const lock = (type: number, flags: number) => (
-      { type: m.Tlock, fid: 1, lock: { type, flags, start: 0, length: 0, procId: 1, clientId: "host" } } as const
-    );
-    assert.equal((await peer.ok(lock(1, 1)) as m.Rlock).status, 0);
-    const [flushed] = await other.send(lock(1, 1));
-    await other.ok({ type: m.Tflush, oldtag: flushed });
-    const [waiting] = await other.send(lock(1, 1));
-    await other.ok({ ...lock(1, 0), type: m.Tgetlock });
-    assert.equal((await peer.ok(lock(2, 0)) as m.Rlock).status, 0);
-    const granted = await other.receive() as m.Rlock;
-    assert.deepEqual([granted.tag, granted.type, granted.status], [waiting, m.Rlock, 0]);
-    assert.equal((await peer.ok(lock(1, 0)) as m.Rlock).status, 1);
-    other.close();
-  });
+  each(
+    ["9P2000.L.r9"],
+    "locks: who may wait is answered when the lock is free; a flush ends the wait",
+    async (peer, subject) => {
+      await peer.create(await cloned(peer, 1), "f");
+      const other = await RawPeer.open(await subject.connect(), peer.dialect.name, subject);
+      await other.walk(0, 1, "f");
+      await other.open(1, ORDWR);
+      const lock = (type: number, flags: number) => (
+        { type: m.Tlock, fid: 1, lock: { type, flags, start: 0, length: 0, procId: 1, clientId: "host" } } as const
+      );
+      assert.equal((await peer.ok(lock(1, 1)) as m.Rlock).status, 0);
+      const [flushed] = await other.send(lock(1, 1));
+      await other.ok({ type: m.Tflush, oldtag: flushed });
+      const [waiting] = await other.send(lock(1, 1));
+      await other.ok({ ...lock(1, 0), type: m.Tgetlock });
+      assert.equal((await peer.ok(lock(2, 0)) as m.Rlock).status, 0);
+      const granted = await other.receive() as m.Rlock;
+      assert.deepEqual([granted.tag, granted.type, granted.status], [waiting, m.Rlock, 0]);
+      assert.equal((await peer.ok(lock(1, 0)) as m.Rlock).status, 1);
+      other.close();
+    },
+  );
+  each(
+    ["9P2000.L"],
+    "locks: who may wait is told at once to ask again, as Linux's client does",
+    async (peer, subject) => {
+      await peer.create(await cloned(peer, 1), "f");
+      const other = await RawPeer.open(await subject.connect(), peer.dialect.name, subject);
+      await other.walk(0, 1, "f");
+      await other.open(1, ORDWR);
+      const lock = { type: 1, flags: 1, start: 0, length: 0, procId: 1, clientId: "host" };
+      assert.equal((await peer.ok({ type: m.Tlock, fid: 1, lock }) as m.Rlock).status, 0);
+      assert.equal((await other.ok({ type: m.Tlock, fid: 1, lock }) as m.Rlock).status, 1);
+      other.close();
+    },
+  );
   each(LINUX, "statfs tells a file system, fsync succeeds", async (peer) => {
     const { statfs } = await peer.ok({ type: m.Tstatfs, fid: 0 }) as m.Rstatfs;
     assert.ok(statfs.bsize > 0 && statfs.namelen === 255);

@@ -247,6 +247,7 @@ two_mounts() {
 }
 
 locks_between_mounts() { probe locks "$ONE/locked" "$TWO/locked"; }
+lockwait_between_mounts() { probe lockwait "$ONE/locked" "$TWO/locked"; }
 getlock_between_mounts() { probe getlock "$ONE/locked" "$TWO/locked"; }
 
 # The rest is for ring9's own name space, mounted at $SYSTEM.

@@ -9,12 +9,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -312,6 +314,23 @@ static void locks(char **arg) {
 	CHECK(unlink(arg[0]) == 0);
 }
 
+static void ignoreAlarm(int signal) { (void)signal; }
+
+/* FILE SAME: who waits for a lock can be interrupted, and has none then. */
+static void isInterrupted(int fd) {
+	struct flock lock;
+	struct sigaction action = {.sa_handler = ignoreAlarm};
+	struct itimerval often = {{1, 0}, {1, 0}};
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+	/* Linux's 9P client says EAGAIN where others say EINTR. */
+	CHECK(tryLock(fd, F_WRLCK, F_SETLKW, &lock) == -1 && (errno == EINTR || errno == EAGAIN));
+}
+
+static void lockwait(char **arg) {
+	whileLocked(arg, isInterrupted);
+	locks(arg);
+}
+
 /* FILE SAME: F_GETLK on one of two paths of a file tells of the lock on the other. */
 static void getlock(char **arg) {
 	whileLocked(arg, isTold);
@@ -415,6 +434,7 @@ static const struct {
 	{"links", 2, links},
 	{"listed", 2, listed},
 	{"locks", 2, locks},
+	{"lockwait", 2, lockwait},
 	{"names", 2, names},
 	{"renames", 1, renames},
 	{"mtime", 1, mtime},

@@ -109,6 +109,7 @@ mount9p 9p2000.L none /mnt/one
 export W=/ SYSTEM=/mnt/two ONE="/mnt/one/$WORK" TWO="/mnt/two/$WORK"
 check "see each other's files at once" two_mounts
 check "keep each other out by locks" locks_between_mounts
+check "let who waits for a lock be interrupted" lockwait_between_mounts
 check "tell who holds a lock" getlock_between_mounts
 [ -z "$NATIVE" ] || . ./native.sh
 check "unmount" unmounts /mnt/one
