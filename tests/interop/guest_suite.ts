@@ -67,7 +67,7 @@ export async function runScript(t: Deno.TestContext, server: TestServer, job: Gu
   for (const name of job.files) files[name] = await Deno.readTextFile(`${SCRIPTS}/${name}`);
   const where = { PORT: String(server.port), ANAME: server.aname, WORK: server.work, MSIZE: String(job.msize) };
   const script = await Deno.readTextFile(`${SCRIPTS}/${job.script}`);
-  const env = { ...where, ...job.env }, timeoutMs = job.timeoutMs ?? 180_000;
+  const env = { ...where, ...job.env }, timeoutMs = job.timeoutMs ?? 900_000;
   const result = await runGuest({ script, files, env, timeoutMs });
   await judge(t, server.name, result);
   return result.output;

@@ -113,7 +113,7 @@ interop("a Linux guest mounts /net and opens a TCP connection with cat and echo"
     const address = await gate.give({ op: "listen", address: "tcp!127.0.0.1!0" }) as string;
     await withServer(async (calls) => {
       const env = { PORT: address.split("!")[2], ADDRESS: `${OTHER}!${PORT}` };
-      const { status, output } = await runGuest({ script: GUEST_SCRIPT, env, timeoutMs: 90_000 });
+      const { status, output } = await runGuest({ script: GUEST_SCRIPT, env, timeoutMs: 600_000 });
       assert.match(output, /^Established .*\nyou said hello from a guest\n10\.99\.0\.1!2000\n/ms);
       assert.equal(status, 0, output);
       assert.deepEqual(calls(), [OWN]);

@@ -118,7 +118,7 @@ async function collect(stream: ReadableStream<Uint8Array<ArrayBuffer>>, into: st
 }
 
 async function untilListening(name: string, port: number, child: Spawned): Promise<void> {
-  const took = until(`${name} listens on port ${port}`, 15_000, async () => {
+  const took = until(`${name} listens on port ${port}`, 60_000, async () => {
     if (child.ended()) throw new Error(`${name} ended at once`);
     try {
       using client = await RawClient.connect({ host: "127.0.0.1", port });

@@ -19,7 +19,7 @@ check() {
 		echo "skip $name"
 		return
 	esac
-	timeout -s KILL 30 sh -ec '. ./checks.sh; cd "$W"; "$@"' check "$@" >/tmp/out 2>&1
+	timeout -s KILL 180 sh -ec '. ./checks.sh; cd "$W"; "$@"' check "$@" >/tmp/out 2>&1
 	status=$?
 	if [ $status = 0 ]; then
 		echo "ok $name"
