@@ -53,8 +53,8 @@ interface Peer {
 type Children = Deno.ChildProcess[];
 
 const REQUESTS: Measure[] = [
-  { name: "requests/s", mode: "rr", cpu: B, port: 7, warm: 1 },
-  { name: "connections/s", mode: "crr", cpu: B, port: 7, warm: 1 },
+  { name: "requests/s", mode: "rr", cpu: B, port: 7, warm: 2 },
+  { name: "connections/s", mode: "crr", cpu: B, port: 7, warm: 2 },
 ];
 const STREAMS: Measure[] = [
   { name: "receive, Mbit/s", mode: "send", cpu: A, port: 9, warm: 0.5 },
