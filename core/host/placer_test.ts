@@ -45,7 +45,7 @@ interop("a dedicated core has its one thread, and the runtime's others are elsew
 });
 
 interop("who was kept off a core by a shield is put back when the node is killed", {
-  needs: [ffi, root, cpus(2), kernelFile("/sys/fs/cgroup/cpuset/tasks")],
+  needs: [ffi, root, cpus(2), kernelFile("/sys/fs/cgroup/cpuset/tasks"), kernelFile("/sys/fs/cgroup/cpu/tasks")],
 }, async () => {
   const main = new URL("./testdata/shielding.ts", import.meta.url).pathname;
   const args = ["-w", Deno.execPath(), "run", "-A", main]; // a session of its own, which the shield is against
@@ -58,6 +58,9 @@ interop("who was kept off a core by a shield is put back when the node is killed
   try {
     assert.equal(told.shielded, told.shared);
     assert.equal(groups().length, 3);
+    const first = groups().find(({ name }) => name.startsWith("ring9first-"))!.name;
+    const tasks = Deno.readTextFileSync(`/sys/fs/cgroup/cpu/${first}/tasks`).trim();
+    assert.equal(tasks, String(told.pid), "the owner of the core, and nobody else, comes first");
     Deno.kill(told.pid, "SIGKILL");
     await until("the guard has put it back", 20_000, async () => groups().length === 0 ? true : undefined);
     assert.equal(formatCpus(allowedCpus(told.other)), told.before);
