@@ -12,8 +12,9 @@
  *
  * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `stack alone`, without them; `Linux`, two stacks
  * of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500 bytes: requests
- * and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of 1 Gbit/s and 10 ms (bench/c/badlink.c), the same for all. Streams
- * have the client on CPU A and the stack on B; requests and connections have both on B. Each is warmed up first.
+ * and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of 1 Gbit/s and 10 ms
+ * (bench/c/badlink.c), the same for all. Streams have the client on CPU A and the stack on B; requests and connections
+ * have both on B. Each is warmed up first.
  */
 
 import { parseArgs } from "node:util";
