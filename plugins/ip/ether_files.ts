@@ -41,8 +41,18 @@ export interface EtherAround {
   log(text: string): void;
 }
 
-/** Asks an interface for its address and MTU, until it is there. Throws EINTR when it is given up. */
-export async function askEther(path: string, around: EtherAround, signal: AbortSignal): Promise<EtherSaid> {
+/** Asks an interface for its address and MTU. ENODEV when there is none. */
+export async function askEther(path: string, { files }: EtherAround): Promise<EtherSaid> {
+  try {
+    return await said(path, files);
+  } catch (thrown) {
+    if (toErr(thrown).code !== "ENOENT") throw thrown;
+    throw new Err("ENODEV", `there is no Ethernet interface at ${path} (try: load ether, and bind it there)`);
+  }
+}
+
+/** The same, but it waits until there is one. Throws EINTR when it is given up. */
+export async function awaitEther(path: string, around: EtherAround, signal: AbortSignal): Promise<EtherSaid> {
   const retry = new Retry(path, around);
   for (;;) {
     try {
@@ -90,7 +100,7 @@ export class EtherFiles {
   /** One conversation, from its opening to its end; always throws, why it ended. */
   async #converse(begun: () => void): Promise<never> {
     const root = await this.around.files.attach({ aname: this.path }), open: RemoteFile[] = [root];
-    const req = this.#req = new Req(NOBODY);
+    const req = this.#req = new Req(NOBODY), { signal } = req;
     try {
       const ctl = await opened(root, "clone");
       open.push(ctl);
@@ -99,7 +109,7 @@ export class EtherFiles {
       const data = await opened(root, `${n}/data`);
       open.push(data);
       begun();
-      const reads = Array.from({ length: READS }, () => this.#read(data));
+      const reads = Array.from({ length: READS }, () => this.#read(data, signal));
       const writes = Array.from({ length: WRITES }, () => this.#write(data, req));
       return await Promise.race([...reads, ...writes, flushed(req)]);
     } finally {
@@ -108,11 +118,11 @@ export class EtherFiles {
     }
   }
 
-  async #read(data: RemoteFile): Promise<never> {
+  async #read(data: RemoteFile, signal: AbortSignal): Promise<never> {
     for (const into = new Uint8Array(BATCH_BYTES);;) {
-      const count = await data.read(into, 0);
+      const count = await data.read(into, 0, signal);
       if (count === 0) throw new Err("ESTALE", "the conversation has ended");
-      if (this.#closed.signal.aborted) throw new Err("EINTR");
+      if (signal.aborted) throw new Err("EINTR");
       this.link.write(into.subarray(0, count));
     }
   }

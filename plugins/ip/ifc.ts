@@ -125,10 +125,10 @@ export class Ifc extends Conv {
     return this.medium.write(data);
   }
 
-  override ctl(data: Uint8Array, req: Req): MaybePromise<void> {
+  override ctl(data: Uint8Array): MaybePromise<void> {
     const lines = linesOf(data);
     if (this.proto.isAtOnce(lines)) return this.#obey(lines);
-    return this.#known(lines, req.signal).then((known) => this.#obey(known));
+    return this.#known(lines).then((known) => this.#obey(known), (thrown) => this.failed(thrown));
   }
 
   #obey(lines: string[]): void {
@@ -143,11 +143,11 @@ export class Ifc extends Conv {
   }
 
   /** The lines, with what is to be known of a device that they bind. */
-  async #known(lines: string[], signal: AbortSignal): Promise<string[]> {
+  async #known(lines: string[]): Promise<string[]> {
     const { media } = this.proto;
     return await Promise.all(lines.map(async (line) => {
       const [, device] = /^\s*bind\s+(.*)$/.exec(line) ?? [];
-      return device === undefined ? line : `bind ${await media.known(device, signal)}`;
+      return device === undefined ? line : `bind ${await media.known(device)}`;
     }));
   }
 

@@ -21,7 +21,7 @@ import type { Claim } from "../../core/queues.ts";
 import type { Readiness } from "../../net/tcp/conn.ts";
 import { IDLE } from "./conv.ts";
 import { formatMac } from "../../net/addr.ts";
-import { askEther, EtherFiles } from "./ether_files.ts";
+import { askEther, awaitEther, EtherFiles } from "./ether_files.ts";
 import { FileLink, type FileLinkOptions } from "./file_link.ts";
 import type { Net } from "./net.ts";
 
@@ -59,14 +59,15 @@ export class Media {
   }
 
   /**
-   * What `open` is to be told for a device: of an Ethernet interface that is reached by its files also its address and MTU,
-   * which it is asked for until it is there.
+   * What `open` is to be told for a device: of an Ethernet interface that is reached by its files also its address and MTU.
+   * With a signal it waits until there is one.
    */
-  async known(device: string, signal: AbortSignal): Promise<string> {
+  async known(device: string, signal?: AbortSignal): Promise<string> {
     const [kind, name, mac] = device.trim().split(/\s+/), { around } = this.net, { files } = around;
     if (kind !== "ether" || name === undefined || mac !== undefined || !files || this.kernel) return device;
-    const there = await askEther(pathOf(name), { ...around, files }, signal);
-    return `ether ${pathOf(name)} ${there.mac} ${there.mtu}`;
+    const path = pathOf(name), from = { ...around, files };
+    const there = await (signal ? awaitEther(path, from, signal) : askEther(path, from));
+    return `ether ${path} ${there.mac} ${there.mtu}`;
   }
 
   /** An Ethernet interface by its files. */

@@ -165,6 +165,10 @@ Deno.test("ip and ether, each in an isolate of its own: who asks for the address
       clearTimeout(late);
     });
     assert.deepEqual([reply.subarray(22, 28).toHex(), [...reply.subarray(28, 32)].join(".")], [mac, OURS]);
+    const another = await client.open("/net/ipifc/clone", ORDWR);
+    const absent = another.writeAll(new TextEncoder().encode("bind ether /net/ether9"));
+    await assert.rejects(absent, { code: "ENODEV", message: /no Ethernet interface at \/net\/ether9/ });
+    await another.close();
     await data.close();
     await ctl.close();
   } finally {
