@@ -266,14 +266,15 @@ netTest("ether: Linux's ping is answered through files", [program("ping"), progr
   const options = { device: "tap tap0", mac: A, hostAddress: "10.99.0.1/24" };
   await using running = await load(newKernel(), "ether0", options);
   const arp = await converse(running, "connect 0x806"), ip = await converse(running, "connect 0x800");
-  const ping = new Deno.Command("ping", { args: ["-q", "-c", "3", "-i", "0.01", "10.99.0.2"], stdout: "piped" })
-    .output();
+  // With -w it waits for three answers; without, for little longer than the first one took.
+  const args = ["-q", "-c", "3", "-w", "10", "-i", "0.01", "10.99.0.2"];
+  const ping = new Deno.Command("ping", { args, stdout: "piped" }).output();
   const asked = await arp.data.readBytes(), linux = asked.slice(6, 12);
   assert.deepEqual([...asked.subarray(38, 42)], [10, 99, 0, 2], "Linux asks who has it");
   const ours = [...macOf(A), 10, 99, 0, 2], theirs = [...linux, 10, 99, 0, 1];
   await arp.data.writeBytes(Uint8Array.of(...linux, ...macOf(A), 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, ...ours, ...theirs));
   for (let i = 0; i < 3; i++) await ip.data.writeBytes(echoReply(await ip.data.readBytes()));
-  assert.match(new TextDecoder().decode((await ping).stdout), /3 received, 0% packet loss/);
+  assert.match(new TextDecoder().decode((await ping).stdout), / 3 received,/);
   await running.files.write("ether0/ctl", "spin 0");
   assert.match(await running.files.read("ether0/stats"), /^driver: tap\n[^]*feat: csum gso\n/);
 });
