@@ -1,7 +1,7 @@
 /**
- * Stacks on a TAP against Linux's own: ring9's real plugins (bench/stack.ts, through the files of /net), its stack without
- * them (bench/stack_alone.ts), two stacks of Linux that a C program joins, and any other that is named. By turns, medians
- * of the rounds; what counts on a busy machine is the ratio within one run.
+ * Stacks on a TAP against Linux's own: ring9's real plugins (bench/stack.ts, through the files of /net), its stack
+ * without them (bench/stack_alone.ts), two stacks of Linux that a C program joins, and any other that is named. By turns,
+ * medians of the rounds; what counts on a busy machine is the ratio within one run.
  *
  * Run as root: deno task bench net_peers [--peer=NAME=COMMAND]... [--offload-peer=NAME=COMMAND]... [--only=GROUP,...]
  * [--skip=NAME,...] [--rounds=3] [--seconds=1.5] [--json]. Needs gcc, ip, nsenter, taskset.
@@ -10,11 +10,11 @@
  * names: TAP, IP, PEERIP, MASK, MTU; OFFLOAD is 1 where frames may be larger than the MTU (only an --offload-peer is
  * asked). The TAP is there, and has PEERIP. The peer prints `ready` when it serves, and ends at SIGTERM.
  *
- * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `stack alone`, without them; `Linux`, two stacks
- * of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500 bytes: requests
- * and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of 1 Gbit/s and 10 ms
- * (bench/c/badlink.c), the same for all. Streams have the client on CPU A and the stack on B; requests and connections
- * have both on B. Each is warmed up first.
+ * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `stack alone`, without them; `Linux`, two
+ * stacks of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500
+ * bytes: requests and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of
+ * 1 Gbit/s and 10 ms (bench/c/badlink.c), the same for all. Streams have the client on CPU A and the stack on B;
+ * requests and connections have both on B. Each is warmed up first.
  */
 
 import { parseArgs } from "node:util";

@@ -2,8 +2,8 @@
  * ring9's stack alone on a TAP, without plugins and files: what bench/stack.ts would do if /net cost nothing. It serves
  * discard (9), source (19) and echo (7, TCP) where an event of a connection is a function call.
  *
- * Run as root: TAP=tap0 IP=10.0.0.2 PEERIP=10.0.0.1 MTU=1500 deno run -A bench/stack_alone.ts [--no-offload]. The TAP has to
- * be there, with PEERIP and a prefix of 24 bits.
+ * Run as root: TAP=tap0 IP=10.0.0.2 MTU=1500 deno run -A bench/stack_alone.ts [--no-offload]. The TAP has to be there,
+ * its Linux side with an address of the same 24 bits.
  */
 
 import { openTap } from "../devices/tap.ts";

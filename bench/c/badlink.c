@@ -1,11 +1,11 @@
 /*
- * A bad link between Linux and whoever has a TAP's queue: frames that Linux sends on a TAP made here come out of the other
- * interface and back, limited to a rate, delayed, lost and reordered by chance, each way alike.
+ * A bad link between Linux and whoever has a TAP's queue: frames that Linux sends on a TAP made here come out of the
+ * other interface, and back; limited to a rate, delayed, lost and reordered by chance, each way alike.
  *
  * usage: badlink TAP INTERFACE MBIT DELAY_MS LOSS_PERCENT REORDER_PERCENT SEED
  *
- * Prints `ready`. A frame that is reordered is not delayed, and so passes those that wait (as tc-netem has it). What does not
- * fit into QUEUE_BYTES before the rate is lost. INTERFACE shall have no address and no ARP: it belongs to the link.
+ * Prints `ready`. A frame that is reordered is not delayed, and so passes those that wait (as tc-netem has it). What
+ * does not fit into QUEUE_BYTES before the rate is lost. INTERFACE shall have no address and no ARP: it is the link's.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
