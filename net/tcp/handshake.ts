@@ -96,6 +96,14 @@ function synWindow(layer: Layer): number {
   return Math.min(layer.limits.recvBytes, 65_535);
 }
 
+/**
+ * The right edge behind a handshake: all that there is room for. A SYN's field cannot say more than 64 KiB; the first segment
+ * that leaves says the rest, and none leaves for that alone.
+ */
+function firstEdge({ rcv, layer }: Conn): Seq {
+  return seqAdd(rcv.nxt, Math.max(synWindow(layer), Math.min(rcv.limit >> rcv.scale, 0xffff) << rcv.scale));
+}
+
 /** A connection that is to be dialed. */
 export function dial(conn: Conn, iss: Seq): void {
   beginSending(conn, seqAdd(iss, 1));
@@ -170,7 +178,7 @@ export function synSentArrives(conn: Conn, seg: Segment): void {
   snd.wnd = snd.maxWnd = seg.window;
   snd.wl1 = seg.seq;
   snd.wl2 = seg.ack;
-  rcv.adv = seqAdd(rcv.nxt, synWindow(layer));
+  rcv.adv = firstEdge(conn);
   if (!seg.hasAck) {
     // Both have dialed at once.
     conn.state = SYN_RECEIVED;
@@ -386,7 +394,7 @@ export class Handshakes {
     conn.tsOffset = half.tsOffset;
     beginSending(conn, seqAdd(half.iss, 1));
     agree(conn, half.said, half.irs, half.tsRecent);
-    conn.rcv.adv = seqAdd(conn.rcv.nxt, synWindow(layer));
+    conn.rcv.adv = firstEdge(conn);
     const { snd } = conn;
     snd.wnd = snd.maxWnd = seg.window << snd.scale;
     snd.wl1 = half.irs;

@@ -71,6 +71,21 @@ Deno.test("data in order is acknowledged at once at first, later with every seco
   assert.equal(script.read(conn, 1), 5840);
 });
 
+Deno.test("the ACK of a first question waits a moment for its answer, which carries it", () => {
+  const script = new Script(), conn = script.establish();
+  script.send("P. 1:65(64) ack 1");
+  script.expect();
+  assert.equal(script.read(conn, 1), 64);
+  conn.write(new Uint8Array(10));
+  script.poll();
+  script.expect("P. 1:11(10) ack 65");
+  const other = new Script();
+  other.establish();
+  other.send("P. 1:65(64) ack 1");
+  other.wait(1);
+  other.expect(". 1:1(0) ack 65");
+});
+
 Deno.test("a batch of segments is one ACK", () => {
   const script = new Script();
   script.establish();
@@ -304,8 +319,10 @@ Deno.test("CE is echoed until CWR comes", () => {
   script.send("P. 1:101(100) ack 1 ce");
   script.expect(".E 1:1(0) ack 101");
   script.send("P. 101:201(100) ack 1");
+  script.wait(1);
   script.expect(".E 1:1(0) ack 201");
   script.send("PW. 201:301(100) ack 1");
+  script.wait(1);
   script.expect(". 1:1(0) ack 301");
 });
 

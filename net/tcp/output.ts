@@ -12,6 +12,7 @@ import { seqAdd, seqDiff, seqGt, seqLe } from "../wire/tcp_seq.ts";
 import { CLOSE_WAIT, type Conn, ESTABLISHED } from "./conn.ts";
 import { emitAck, emitData, headerBytes } from "./emit.ts";
 import { armRetransmit } from "./recovery.ts";
+import type { Receiver } from "./receiver.ts";
 import type { SentRecord } from "./scoreboard.ts";
 import { OPEN, PERSIST, PROBE, RTO, type Sender } from "./sender.ts";
 
@@ -22,6 +23,8 @@ const TURN_BYTES = 512 << 10;
 export const DONE = 0, MORE = 1, FULL = 2;
 const LINK_FULL = -1;
 
+/** How long the ACK of a stream's first bytes waits for an answer that carries it, when they are less than a segment. */
+const QUICK_ACK_MS = 1;
 /** Smallest payload that black-hole detection and small MTUs bring a segment to. */
 const MIN_MSS = 48;
 /** `blackHoleMss` of a path that is not distrusted. */
@@ -47,16 +50,21 @@ export function output(conn: Conn): number {
     if (rcv.quickAcks > 0) rcv.quickAcks--;
     if (!emitAck(conn, snd.nxt)) return FULL;
   } else if (rcv.ackDue && conn.ackAt === Infinity) {
-    conn.ackAt = conn.layer.now + conn.layer.limits.delayedAckMs;
+    conn.ackAt = conn.layer.now + (isQuick(rcv) ? QUICK_ACK_MS : conn.layer.limits.delayedAckMs);
     conn.arm();
   }
   return result;
 }
 
-/** Two full segments, or the beginning of a stream: not to be delayed (RFC 5681, 4.2). A window update never is. */
-function ackAtOnce(conn: Conn): boolean {
-  const { rcv } = conn;
-  return seqDiff(rcv.nxt, rcv.acked) >= 2 * rcv.mss || rcv.quickAcks > 0 && !rcv.interactive || rcv.updateDue;
+/** Two full segments, or the first of a stream: not to be delayed (RFC 5681, 4.2). A window update never is. */
+function ackAtOnce({ rcv }: Conn): boolean {
+  const bytes = seqDiff(rcv.nxt, rcv.acked);
+  return bytes >= 2 * rcv.mss || bytes >= rcv.mss && isQuick(rcv) || rcv.updateDue;
+}
+
+/** Whether it may be a stream's beginning, whose sender waits for ACKs to send more; what is small may be a question. */
+function isQuick({ quickAcks, interactive }: Receiver): boolean {
+  return quickAcks > 0 && !interactive;
 }
 
 function sendSegments(conn: Conn): number {

@@ -118,10 +118,11 @@ export class Receiver {
       at += seqDiff(this.nxt, seq);
       seq = this.nxt;
     }
+    // A FIN, and what there is no room for (a probe of a closed window), are answered at once.
+    if (seg.fin || bytes > 0 && seqGt(end, this.adv)) this.ackNow = true;
     end = seqMin(end, this.adv);
     const count = seqDiff(end, seq);
-    // A FIN, and what there is no room for (a probe of a closed window), are answered at once.
-    if (seg.fin || bytes > 0 && count <= 0) this.ackNow = true;
+    if (bytes > 0 && count <= 0) this.ackNow = true;
     if (count > 0) {
       if (seq !== this.nxt) return this.#early(seg, seq, at, count, layer);
       if (!this.#inOrder(seg.bytes, at, count, layer)) return false;

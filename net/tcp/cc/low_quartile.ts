@@ -10,8 +10,8 @@ const WINDOW = 64, KEPT = WINDOW / 4;
 /** Samples are added; each window of them has a quartile. */
 export class LowQuartile {
   private count = 0;
-  /** The least samples of the window, the smallest first. */
-  private readonly least = new Float64Array(KEPT);
+  /** The least samples of the window, the smallest first. No typed array: that is memory outside of the heap, for each connection. */
+  private readonly least: number[] = new Array(KEPT).fill(0.5);
 
   /** Forgets the window. */
   restart(): void {
