@@ -192,6 +192,7 @@ export class IpDev extends Dev<IpFile> {
       return handle.read(dst, offset, req);
     }
     if (isDir(kind)) throw new Err("EISDIR");
+    if (kind === CTL) return copyAt(digitsOf(conv!.id), dst, offset);
     if (offset === 0 || c.aux.text === undefined) c.aux.text = encoder.encode(textOf(c.aux));
     return copyAt(c.aux.text, dst, offset);
   }
@@ -347,8 +348,6 @@ function textOf({ kind, conv, proto }: IpFile): string {
   switch (kind) {
     case STATS:
       return proto!.stats;
-    case CTL:
-      return String(conv!.id);
     case ERR:
       return conv!.errText;
     case LOCAL:
@@ -358,6 +357,13 @@ function textOf({ kind, conv, proto }: IpFile): string {
     default:
       return conv!.status;
   }
+}
+
+/** A number in digits, without the encoder, which makes memory outside of the heap. */
+function digitsOf(n: number): Uint8Array {
+  const text = String(n), digits = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) digits[i] = text.charCodeAt(i);
+  return digits;
 }
 
 /** What a conversation can do, and each time that is another: a level, not a history. */
