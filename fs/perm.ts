@@ -59,6 +59,15 @@ export function openWants(mode: number): number {
   return mode & OTRUNC ? want | AWRITE : want;
 }
 
+/**
+ * Whether a new mode does no more than take setuid or setgid away, as a write does: who may write may ask for it. Linux's
+ * client does, before it writes to a file that it has cached.
+ */
+export function onlyDropsSetid(before: number, after: number): boolean {
+  const gone = (before ^ after) >>> 0;
+  return gone !== 0 && (gone & ~(before & (DMSETUID | DMSETGID))) === 0;
+}
+
 /** The mode after someone without privilege wrote to the file or its owner changed: no setuid, no effective setgid. */
 export function withoutSetid(mode: number): number {
   return (mode & 0o010 ? mode & ~(DMSETUID | DMSETGID) : mode & ~DMSETUID) >>> 0;

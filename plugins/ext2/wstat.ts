@@ -14,7 +14,7 @@ import { DMAPPEND, DMEXCL, type MaybePromise, ORDWR, OWRITE, type SetTime, type 
 import { then } from "../../core/tree_node.ts";
 import type { Inode, SetAttr, Time, Volume } from "../../fs/ext2/fs.ts";
 import { FL_APPEND, FL_USER_SETTABLE } from "../../fs/ext2/layout.ts";
-import { AWRITE, groupIsVouchedFor } from "../../fs/perm.ts";
+import { AWRITE, groupIsVouchedFor, onlyDropsSetid } from "../../fs/perm.ts";
 import { may, owns, withoutSetid } from "./access.ts";
 import { EXCL_XATTR, flagsOf, isExclusive } from "./attr.ts";
 import type { Who } from "./users.ts";
@@ -81,18 +81,25 @@ function setExclusive(dev: VolumeDev, inode: Inode, mode: number): MaybePromise<
 
 function checkAll(c: Chan<File>, w: Wanted, who: Who): void {
   const { inode } = c.aux.place;
-  if (w.mode !== undefined) checkMode(inode, w.mode, who);
+  if (w.mode !== undefined) checkMode(c, w.mode, who);
   if (w.newUid !== undefined || w.newGid !== undefined) checkChown(inode, w, who);
   if (w.length !== undefined) checkLength(c, w, who);
   checkTimes(inode, w, who);
 }
 
-function checkMode(inode: Inode, mode: number, who: Who): void {
-  if (!owns(inode, who)) throw new Err("EPERM");
+function checkMode(c: Chan<File>, mode: number, who: Who): void {
+  const { inode } = c.aux.place;
+  if (!owns(inode, who) && !mayDropSetid(c, mode, who)) throw new Err("EPERM");
   const kind = mode & DM_KINDS;
   if (kind && kind !== (plan9Mode(inode.mode) & DM_KINDS)) {
     throw new Err("EPERM", "wstat cannot change the type of a file");
   }
+}
+
+function mayDropSetid(c: Chan<File>, mode: number, who: Who): boolean {
+  const { inode } = c.aux.place, before = (plan9Mode(inode.mode) | (c.qid.type << 24)) >>> 0;
+  const keepsFlags = flagsOf(inode.flags, mode) === (inode.flags & FL_USER_SETTABLE);
+  return keepsFlags && onlyDropsSetid(before, mode) && may(inode, who, AWRITE);
 }
 
 function checkChown(inode: Inode, w: Wanted, who: Who): void {

@@ -12,7 +12,7 @@ import { Err } from "../../core/err.ts";
 import { DM_KINDS, plan9Mode, S_IFDIR, S_IFMT, S_IFREG, unixPermissions } from "../../core/p9/mode.ts";
 import { DMAPPEND, DMEXCL, DMSETGID, DMSETUID, ORDWR, OWRITE, type Wstat } from "../../core/p9/types.ts";
 import { type HostStat, O_WRONLY } from "../../devices/hostfs.ts";
-import { AWRITE } from "../../fs/perm.ts";
+import { AWRITE, onlyDropsSetid } from "../../fs/perm.ts";
 import type { HostDev, HostFile } from "./dev.ts";
 
 /** Does what `w` asks, all of it or nothing. */
@@ -58,7 +58,8 @@ function check(dev: HostDev, c: Chan<HostFile>, stat: HostStat, w: Wstat, user: 
   const mayWrite = isWriter || dev.may(stat, user, AWRITE);
   const { mode, atime, mtime } = w;
   const owns = w.uid !== undefined || w.nuid !== undefined || w.gid !== undefined || w.ngid !== undefined;
-  if ((mode !== undefined || typeof atime === "object" || typeof mtime === "object") && !isOwner) {
+  const drops = mode !== undefined && mayWrite && onlyDropsSetid(plan9Mode(stat.mode), mode);
+  if (((mode !== undefined && !drops) || typeof atime === "object" || typeof mtime === "object") && !isOwner) {
     throw new Err("EPERM");
   }
   if (mode !== undefined && mode & (DMAPPEND | DMEXCL)) throw new Err("EOPNOTSUPP", "the host has no such files");

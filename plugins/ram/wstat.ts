@@ -24,7 +24,7 @@ import {
   OWRITE,
   type Wstat,
 } from "../../core/p9/types.ts";
-import { AWRITE, groupIsVouchedFor, inGroup, isOwner, withoutSetid } from "../../fs/perm.ts";
+import { AWRITE, groupIsVouchedFor, inGroup, isOwner, onlyDropsSetid, withoutSetid } from "../../fs/perm.ts";
 import type { Entry, Id, Node } from "../../fs/ram.ts";
 import { MAX_SIZE } from "../../fs/ram_data.ts";
 import type { RamDev } from "./dev.ts";
@@ -54,7 +54,8 @@ export function applyWstat(dev: RamDev, c: Chan<Entry>, w: Wstat, user: User): v
 }
 
 function checkMode(dev: RamDev, node: Node, mode: number, user: User): void {
-  if (!isOwner(node, user) && !dev.isPrivileged(user)) throw new Err("EPERM");
+  const mayDrop = onlyDropsSetid(node.mode, mode) && dev.may(node, user, AWRITE);
+  if (!isOwner(node, user) && !dev.isPrivileged(user) && !mayDrop) throw new Err("EPERM");
   const type = mode & TYPES;
   if (type && type !== (node.mode & TYPES)) throw new Err("EPERM", "wstat cannot change the type of a file");
 }

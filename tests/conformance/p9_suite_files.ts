@@ -306,6 +306,20 @@ export function changeTests(each: Each): void {
     const now = (await peer.ok({ type: m.Tgetattr, fid: 1, mask: 0x7ff }) as m.Rgetattr).dir;
     assert.ok(now.mtime > 1_600_000_000);
   });
+  each(LINUX, "who may write may take setuid and setgid away, and change no other bit", async (peer, subject) => {
+    await peer.create(await cloned(peer, 1), "f");
+    const none = { mode: 0, uid: 0, gid: 0, size: 0, atime: 0, atimeNsec: 0, mtime: 0, mtimeNsec: 0 };
+    const chmod = (mode: number) => ({ type: m.Tsetattr, fid: 1, ...none, valid: m.SETATTR_MODE, mode } as const);
+    await peer.ok(chmod(0o6776));
+    const other = await RawPeer.open(await subject.connect(), peer.dialect.name, { ...subject, uid: 6, uname: "u6" });
+    await other.walk(0, 1, "f");
+    for (const mode of [0o6776, 0o6777, 0o777, 0o7776, 0o6774]) await other.refused(chmod(mode));
+    await other.ok(chmod(0o776));
+    await other.refused(chmod(0o4776));
+    await peer.ok(chmod(0o6774));
+    await other.refused(chmod(0o774));
+    other.close();
+  });
   each(
     LINUX,
     "an owner gives a file to any group, its setgid goes with it, and another may not",
