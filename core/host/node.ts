@@ -4,12 +4,12 @@
  * Layer: core/host, the top of the core: it puts kernel, supervisor, placements and server together, and knows no
  * plugin. Who booted it talks to it through events (a line a step), and ends it with `close`.
  *
- * What holds always: nothing but loopback and unix sockets is listened on; when a step fails everything that was
- * started is stopped again.
+ * What holds always: nothing but loopback and unix sockets is listened on; nobody sees a name space that is still being
+ * made (who connects meanwhile waits at attach); when a step fails everything that was started is stopped again.
  */
 
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { User } from "../dev.ts";
+import type { Dev, User } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import { Export } from "../export.ts";
 import { Kernel } from "../kernel.ts";
@@ -30,6 +30,7 @@ import { Programs } from "./program.ts";
 import { ringMetrics } from "../sched/metrics.ts";
 import type { Warden } from "./spawn.ts";
 import { dial, listen, type Listener } from "./transports.ts";
+import { poll } from "./turn.ts";
 
 /** The path of plugins that are there before any is loaded. */
 const GIVEN_PATHS = ["/"];
@@ -64,19 +65,19 @@ export class Node {
   readonly supervisor: Supervisor;
   readonly srv: Srv;
   readonly programs: Programs;
-  /** The first proc; its name space is the one that is served. */
-  readonly init: Proc;
+  /** The first proc; its name space is the one that is served. There once the node has booted. */
+  init!: Proc;
+  /** What is served: connections are taken from the beginning, and wait at attach until the name space is whole. */
+  readonly #tree: PromiseWithResolvers<Dev> = Promise.withResolvers<Dev>();
   readonly #warden: Warden;
   readonly #listeners: Listener[] = [];
 
-  private constructor(parts: { kernel: Kernel; supervisor: Supervisor; init: Proc; warden: Warden }) {
-    this.kernel = parts.kernel;
-    this.supervisor = parts.supervisor;
-    this.init = parts.init;
-    this.#warden = parts.warden;
-    const { kernel } = this;
+  private constructor(kernel: Kernel, supervisor: Supervisor, warden: Warden) {
+    this.kernel = kernel;
+    this.supervisor = supervisor;
+    this.#warden = warden;
     kernel.programs = this.programs = new Programs(kernel, this.#warden);
-    this.srv = new Srv(new Export(this.init.pgrp, { name: "ns" }), {
+    this.srv = new Srv(this.#tree.promise, {
       clock: kernel.clock,
       user: (uname, nuname) => userOf(kernel.hostowner, uname, nuname),
       log: (text) => kernel.log.print(text),
@@ -103,23 +104,30 @@ export class Node {
     kernel.supervisor = supervisor;
     kernel.cores = openCores(kernel, warden, image.hostCores);
     kernel.metrics.set("rings", () => ringMetrics(warden.rings.rows()));
-    let node: Node | undefined;
+    const node = new Node(kernel, supervisor, warden);
     try {
+      const listening: string[] = [];
+      for (const address of addresses) listening.push(await node.listen(address));
       const text = Deno.readTextFileSync(new URL(image.namespace, folder));
       const file = `${image.name}/${image.namespace}`;
       await loadAll(supervisor, withOptions(image.plugins, options.options), bindsOf(text, file), events);
-      const init = await kernel.init();
-      const begun = hostClock.monotonic();
-      await runNamespace(init, text, file);
-      events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
-      node = new Node({ kernel, supervisor, init, warden });
+      await node.#build(text, file, events);
       node.#report();
-      for (const address of addresses) events.listening(await node.listen(address));
+      listening.forEach(events.listening);
       return node;
     } catch (e) {
-      await (node ?? supervisor).close();
+      await node.close();
       throw e;
     }
+  }
+
+  /** Makes the first proc and its name space, and lets in who waits for it. */
+  async #build(namespace: string, file: string, events: NodeEvents): Promise<void> {
+    const init = await this.kernel.init(), begun = hostClock.monotonic();
+    await runNamespace(init, namespace, file);
+    events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
+    this.init = init;
+    this.#tree.resolve(new Export(init.pgrp, { name: "ns" }));
   }
 
   /** Serves the name space at a dial string; answers the address, with the real port. */
@@ -286,7 +294,10 @@ async function loadAll(
     const device = `#${entry.as}`;
     return { name: entry.as, serves: [...serves, device, ...bound.get(device) ?? []], needs, level, entry };
   }));
-  for (const { entry } of startOrder(needy, GIVEN_PATHS)) events.plugin(await supervisor.load(entry));
+  for (const { entry } of startOrder(needy, GIVEN_PATHS)) {
+    events.plugin(await supervisor.load(entry));
+    await poll(); // who connects meanwhile is answered
+  }
 }
 
 /** The tree at the other end of a dial string. */

@@ -11,3 +11,11 @@ import { setImmediate } from "node:timers";
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Turns of a busy event loop until it has looked at its sockets for sure: the runtime does so once in 61. */
+const POLL_TURNS = 64;
+
+/** Gives sockets their chance amid work that never waits: some 60 us. */
+export async function poll(): Promise<void> {
+  for (let i = 0; i < POLL_TURNS; i++) await turn();
+}

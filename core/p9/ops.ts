@@ -183,7 +183,7 @@ export class Ops {
       this.#s.user = req.user;
       return { type: m.Rattach, tag: msg.tag, qid: chan.qid };
     };
-    const chan = srv.dev.attach(req.user, msg.aname, req);
+    const chan = srv.attach(req.user, msg.aname, req);
     if (chan instanceof Promise) return this.#making(msg.fid, chan.then((c) => ({ chan: c, reply: attached(c) })));
     fids.add(msg.fid, chan);
     return attached(chan);

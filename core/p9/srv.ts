@@ -8,13 +8,14 @@
  */
 
 import type { Clock } from "../clock.ts";
-import type { Dev, User } from "../dev.ts";
+import type { Chan, Dev, Req, User } from "../dev.ts";
+import { Err } from "../err.ts";
 import { Appends } from "./appends.ts";
 import { LockTable } from "./locks.ts";
 import { BufferPool } from "./output.ts";
 import { Session } from "./session.ts";
 import type { Transport } from "./transport.ts";
-import { MAX_MSIZE, NONUNAME } from "./types.ts";
+import { MAX_MSIZE, type MaybePromise, NONUNAME } from "./types.ts";
 
 /** What one connection may take. */
 export interface SrvLimits {
@@ -69,9 +70,9 @@ export interface SrvOptions {
   log?: (text: string) => void;
 }
 
-/** A 9P server of one tree. */
+/** A 9P server of one tree. Of one that is still being made it takes connections already; their attaches wait for it. */
 export class Srv {
-  readonly dev: Dev;
+  #dev: MaybePromise<Dev>;
   readonly limits: SrvLimits;
   readonly clock: Clock | undefined;
   readonly user: (uname: string, nuname: number) => User;
@@ -95,13 +96,24 @@ export class Srv {
     refused: 0,
   };
 
-  constructor(dev: Dev, options: SrvOptions = {}) {
-    this.dev = dev;
+  constructor(dev: MaybePromise<Dev>, options: SrvOptions = {}) {
+    this.#dev = dev;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.clock = options.clock;
     this.user = options.user ?? claimedUser;
     this.log = options.log ?? (() => {});
     this.pool = new BufferPool(this.limits.msize);
+  }
+
+  /** A Chan on the root of the tree that `aname` selects. @internal */
+  attach(user: User, aname: string, req: Req): MaybePromise<Chan> {
+    const dev = this.#dev;
+    if (!(dev instanceof Promise)) return dev.attach(user, aname, req);
+    const flushed = new Promise<never>((_, reject) => req.onFlush(() => reject(new Err("EINTR"))));
+    return Promise.race([dev, flushed]).then((dev) => {
+      this.#dev = dev;
+      return dev.attach(user, aname, req);
+    });
   }
 
   /** Serves one connection until it ends. Never throws. */

@@ -116,6 +116,22 @@ async function setUp(options: SrvOptions = {}, capacity?: number) {
   return { dev, srv, peer };
 }
 
+Deno.test("of a tree that is still being made the version is agreed on; an attach waits for it, or is flushed", async () => {
+  const dev = new SlowDev(), made = Promise.withResolvers<Dev>(), peer = new Peer(new Srv(made.promise));
+  const attach = (tag: number, fid: number): Tmsg => {
+    return { type: m.Tattach, tag, fid, afid: NOFID, uname: "u", aname: "", nuname: 1 };
+  };
+  await peer.rpc({ type: m.Tversion, tag: NOTAG, msize: 1 << 16, version: DIALECT.name });
+  await peer.send(attach(1, 0), attach(2, 1));
+  assert.deepEqual(await peer.rpc({ type: m.Tflush, tag: 3, oldtag: 2 }), { type: m.Rflush, tag: 3 });
+  made.resolve(dev);
+  assert.deepEqual(await peer.receive(), { type: m.Rattach, tag: 1, qid: ROOT });
+  assert.equal((await peer.rpc(attach(4, 1))).type, m.Rattach, "the flushed one's fid is free");
+  peer.transport.close();
+  await peer.ended;
+  assert.deepEqual(dev.clunked, ["/", "/"]);
+});
+
 Deno.test("a blocked read blocks nobody, and its answer comes when it comes", async () => {
   const { dev, peer } = await setUp();
   await peer.send(read(10, 1), read(11, 2), read(12, 1));
