@@ -220,6 +220,17 @@ test("a nap is short: what is not there after it is parked for, and the next nap
   assert.equal(await waiting, "parked");
 });
 
+test("a nap that ended with what it was for was worth it, however long it was", async () => {
+  let now = 0;
+  const bell = new Doorbell(createBell(), { budget: { spin: 0, turns: 0, napMs: 60_000 }, monotonic: () => now += 5 });
+  const thing = new Thing();
+  thing.eager = false;
+  thing.due = true;
+  thing.arm = () => void (thing.here = true); // it comes while the isolate falls asleep
+  assert.equal(await bell.wait(thing), "napped");
+  assert.equal(bell.share, 1);
+});
+
 test("naps that follow one another leave the event loop its turns", async () => {
   let now = 0;
   const turns = counting();
