@@ -122,6 +122,20 @@ Deno.test("forged resets, SYNs and ACKs by the thousand: no more than two challe
   assert.equal(script.host.tcp.counters.ChallengeACK, sent);
 });
 
+Deno.test("two timeouts in a row on a path that has delivered are a link that loses; four are a path that has changed", () => {
+  const script = new Script({ rttMs: 20 }), conn = script.establish();
+  conn.write(new Uint8Array(1460));
+  script.poll();
+  script.send(". 1:1(0) ack 1461");
+  conn.write(new Uint8Array(1460));
+  script.poll();
+  const { counters } = script.host.tcp;
+  while (counters.RetransTimeouts < 3) script.wait(10);
+  assert.equal(conn.snd.mss, 1460);
+  while (counters.RetransTimeouts < 4) script.wait(10);
+  assert.equal(conn.snd.mss, 1024);
+});
+
 Deno.test("a path that swallowed large segments is tried with them again after ten minutes", () => {
   const script = new Script(), conn = script.establish();
   conn.write(new Uint8Array(1460));

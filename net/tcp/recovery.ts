@@ -24,6 +24,8 @@ const WORST_DELAYED_ACK_MS = 200;
 const REO_WND_PERSIST = 16;
 /** Timeouts in a row for large segments after which the path is thought to swallow them (RFC 4821, 7.7). */
 const BLACK_HOLE_TIMEOUTS = 2;
+/** The same where something has arrived before: it may as well be a link that loses much. */
+const CHANGED_PATH_TIMEOUTS = 4;
 const BLACK_HOLE_MSS = [1024, 512];
 /** For how long, until large ones are tried again. */
 const DISTRUST_MS = 600_000;
@@ -244,7 +246,8 @@ export function timeOut(conn: Conn): void {
   recovery.force = true;
   snd.rtt.backOff();
   snd.cc.onRto(layer.now, snd.inFlight, recovery.timeouts === 1);
-  if (recovery.timeouts >= BLACK_HOLE_TIMEOUTS) distrustPath(conn);
+  const patience = snd.sampler.deliveredBytes > 0 ? CHANGED_PATH_TIMEOUTS : BLACK_HOLE_TIMEOUTS;
+  if (recovery.timeouts >= patience) distrustPath(conn);
   armRetransmit(conn, true);
   layer.touch(conn);
 }

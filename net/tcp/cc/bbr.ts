@@ -301,7 +301,8 @@ export class Bbr implements CongestionControl {
   }
 
   private bound(bytes: number, floor: number): void {
-    this.inflightHi = Math.min(Math.max(bytes, floor, this.minCwnd), this.inflightHi);
+    // Below an initial window there is too little under way to find losses by, and each costs a timeout.
+    this.inflightHi = Math.min(Math.max(bytes, floor, this.initialCwnd), this.inflightHi);
     this.inflightStep = this.mss;
     this.holdRounds = HOLD_ROUNDS;
   }
