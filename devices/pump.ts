@@ -22,7 +22,7 @@ const BATCH = 256;
 /** Looks while it spins: what one takes, and how many there are between two looks at the clock. */
 const LOOK_US = 1.25, LOOKS = 8;
 /** How long it goes on without a turn of the event loop. */
-const TURN_MS = 0.05;
+const TURN_MS = 0.2;
 /** Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more. */
 const HOPS = 16;
 /** Frames that came alone after which it looks whether they still do. */
