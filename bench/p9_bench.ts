@@ -5,11 +5,12 @@
  * CPU each; the servers take turns, and medians are told with the processor time an operation. Only ratios within one
  * run mean anything; processor time is steadier than rates.
  *
- * usage: deno task bench:9p [--runs 5] [--seconds 1] [--one-cpu] [--json] [--idle] [--only CASE]
+ * usage: deno task bench:9p [--runs 5] [--seconds 1] [--server-cpus 0] [--one-cpu] [--json] [--idle] [--only CASE]
  *                           [--placement inline|isolate|process]... [--peer NAME=COMMAND]...
  *   --placement where ring9's `ram` runs (inline and isolate): the default image, and those of `images/` beside this
  *   --peer      another server, `{port}` standing for its port, with `--peer-aname` and `--peer-work`: where to write
  *   --idle      also boot time, memory and processor time of an idle ring9 (20 s more)
+ *   --server-cpus  where all threads of a server may run; with 0,1 an isolate can have the client's CPU
  *   --one-cpu   server and client share a CPU
  */
 
@@ -22,6 +23,7 @@ const { values } = parseArgs({
   options: {
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "1" },
+    "server-cpus": { type: "string", default: "0" },
     "one-cpu": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     idle: { type: "boolean", default: false },
@@ -33,8 +35,8 @@ const { values } = parseArgs({
   },
 });
 
-const SERVER_CPU = "0", CLIENT_CPU = values["one-cpu"] ? "0" : "1";
-const PINNED = ["taskset", "-c", SERVER_CPU];
+const CLIENT_CPU = values["one-cpu"] ? "0" : "1";
+const PINNED = ["taskset", "-c", values["server-cpus"]];
 
 await main();
 
