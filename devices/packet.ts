@@ -1,7 +1,7 @@
 /**
  * Packet: an interface that Linux has already (a veth, a NIC), through a packet socket with rings in shared memory.
  *
- * Layer: devices; plugins/ether opens it. Frames are received from slots that Linux fills (TPACKET_V2: each frame is
+ * Layer: devices, on fd_port.ts; plugins/ether opens it. Frames are received from slots that Linux fills (TPACKET_V2: each frame is
  * there at once; V3's blocks are cheaper to fill, but come a tick of the kernel late), without a system call each, and
  * may be super-frames: a slot holds 64 KiB. They are sent by send(2). A virtio net header stands before each, as with a
  * TAP.
@@ -13,38 +13,29 @@
  * See packet(7) and Documentation/networking/packet_mmap.rst of Linux.
  */
 
-import { Err } from "../core/err.ts";
-import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
+import type { FrameSink } from "../core/link.ts";
+import { FdPort, type FdPortOptions, FRAME_BYTES } from "./fd_port.ts";
 import { hostInterface, map, type Mapping, must, type NetCalls, netCalls } from "./net_calls.ts";
-import { Pump } from "./pump.ts";
-import { SPIN_US } from "./tap.ts";
-import { makeInfo, readVnet, VNET_SHORT_BYTES as VNET_BYTES, writeVnet } from "./vnet.ts";
+import { readVnet, VNET_SHORT_BYTES as VNET_BYTES } from "./vnet.ts";
 
 const AF_PACKET = 17, SOCK_RAW = 3, SOCK_CLOEXEC = 0o2000000, SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1, SO_SNDBUFFORCE = 32, SOL_PACKET = 263, MSG_DONTWAIT = 0x40, ETH_P_ALL = 3;
 const PACKET_ADD_MEMBERSHIP = 1, PACKET_RX_RING = 5, PACKET_STATISTICS = 6, PACKET_VERSION = 10;
 const PACKET_VNET_HDR = 15, PACKET_QDISC_BYPASS = 20, PACKET_IGNORE_OUTGOING = 23;
 const TPACKET_V2 = 1, PACKET_MR_PROMISC = 1;
-const SLOT_BYTES = 69632, BLOCK_BYTES = 1 << 20, BLOCKS = 16;
+const SLOT_BYTES = FRAME_BYTES, BLOCK_BYTES = 1 << 20, BLOCKS = 16;
 const SLOTS_A_BLOCK = Math.floor(BLOCK_BYTES / SLOT_BYTES), SLOTS = SLOTS_A_BLOCK * BLOCKS;
 /** Words of a slot's head: status, bytes on the wire and captured; half-word of where the frame begins. */
 const STATUS = 0, LENGTH = 1, CAPTURED = 2, MAC_AT = 6;
 const TP_STATUS_KERNEL = 0, TP_STATUS_USER = 1;
-const MAX_PACKET = 65535, SEND_BYTES = 8 << 20;
+const SEND_BYTES = 8 << 20;
 
 /** How a packet socket is opened. */
-export interface PacketOptions {
-  /** The interface of the host. */
-  name: string;
-  /** What the Link is called; the interface's name when not said. */
-  as?: string;
+export interface PacketOptions extends FdPortOptions {
   /** Our address; the interface's own when not given. */
   mac?: Uint8Array;
   /** Whether super-frames and checksums to be added are sent; true when not said. They are received in any case. */
   offload?: boolean;
-  spinUs?: number;
-  /** Told what failed, of the device or of who takes its frames; `isOver` when nothing will come any more. */
-  onFault?(why: Error, isOver: boolean): void;
 }
 
 /** Opens a packet socket. EPERM without CAP_NET_RAW, ENODEV when there is no such interface. */
@@ -80,118 +71,40 @@ function setOption(calls: NetCalls, fd: number, name: string, option: number, wo
 }
 
 /** See the head of this file. */
-export class Packet implements Port {
+export class Packet extends FdPort {
   readonly kind = "packet";
-  readonly medium = "ether";
-  readonly name: string;
-  readonly mac: Uint8Array;
-  readonly mtu: number;
-  readonly checksumOffload: boolean;
-  readonly gsoMaxBytes: number;
-  frame: Uint8Array;
-  readonly frameAt = VNET_BYTES;
-  onRoom: () => void = () => {};
-  readonly #fd: number;
-  readonly #calls = netCalls();
   readonly #ring: Mapping;
   readonly #bytes: Uint8Array;
   readonly #words: Uint32Array;
   readonly #halves: Uint16Array;
-  readonly #tx: Mapping;
-  readonly #info = makeInfo();
-  readonly #pump: Pump;
   #slot = 0;
-  #sink: FrameSink | null = null;
-  #closed: Promise<void> | undefined;
-  #inPackets = 0;
-  #inBytes = 0;
-  #inDrops = 0;
-  #outPackets = 0;
-  #outBytes = 0;
-  #outDrops = 0;
 
   /** Takes over the descriptor and its ring; use `openPacket`. */
   constructor(fd: number, ring: Mapping, options: PacketOptions & { mac: Uint8Array }, mtu: number) {
-    const { offload = true } = options;
-    this.#fd = fd;
+    super({ fd, mac: options.mac, mtu, headerBytes: VNET_BYTES }, options);
     this.#ring = ring;
-    this.name = options.as ?? options.name;
-    this.mac = options.mac;
-    this.mtu = mtu;
-    this.checksumOffload = offload;
-    this.gsoMaxBytes = offload ? MAX_PACKET : 0;
     this.#bytes = new Uint8Array(ring.buffer);
     this.#words = new Uint32Array(ring.buffer);
     this.#halves = new Uint16Array(ring.buffer);
-    this.#tx = map(SLOT_BYTES);
-    this.frame = new Uint8Array(this.#tx.buffer);
-    this.#pump = new Pump({
-      fd,
-      drain: (limit) => this.#drain(limit),
-      spinUs: options.spinUs ?? SPIN_US,
-      onFault: (why, isOver) => options.onFault?.(why, isOver),
-    });
   }
 
-  /** Microseconds that it looks for frames before it sleeps. */
-  get spinUs(): number {
-    return this.#pump.spinUs;
-  }
-
-  set spinUs(us: number) {
-    this.#pump.spinUs = us;
-  }
-
-  attach(sink: FrameSink | null): void {
-    this.#sink = sink;
-    if (sink && !this.#closed) this.#pump.start();
-  }
-
-  begin(bytes: number): boolean {
-    if (bytes > SLOT_BYTES - VNET_BYTES) throw new Err("EMSGSIZE");
-    return true;
-  }
-
-  end(bytes: number, info: FrameInfo): void {
-    if (this.#closed) return void this.#outDrops++;
-    writeVnet(this.frame, 0, info);
-    if (this.#calls.send(this.#fd, this.#tx.addr, VNET_BYTES + bytes, MSG_DONTWAIT) > 0) {
-      this.#outPackets++;
-      this.#outBytes += bytes;
-    } else this.#outDrops++; // the interface is down or its queue full: it is lost, as on a wire
-  }
-
-  cancel(): void {}
-
-  flush(): void {}
-
-  counters(): Record<string, number> {
+  override counters(): Record<string, number> {
     this.#countDrops();
-    return {
-      inPackets: this.#inPackets,
-      inBytes: this.#inBytes,
-      inDrops: this.#inDrops,
-      outPackets: this.#outPackets,
-      outBytes: this.#outBytes,
-      outDrops: this.#outDrops,
-      parks: this.#pump.parks,
-      idleLooks: this.#pump.idleLooks,
-    };
+    return super.counters();
   }
 
-  close(): Promise<void> {
-    return this.#closed ??= this.#pump.stop().then(() => {
-      this.#calls.close(this.#fd);
-      this.frame = new Uint8Array(SLOT_BYTES); // who still sends must not meet memory that is gone
-      this.#ring.unmap();
-      this.#tx.unmap();
-    });
+  protected transmit(bytes: number): boolean {
+    return this.calls.send(this.fd, this.tx.addr, bytes, MSG_DONTWAIT) > 0;
   }
 
-  #drain(limit: number): number {
-    const words = this.#words, sink = this.#sink;
+  protected unmap(): void {
+    this.#ring.unmap();
+  }
+
+  protected drain(limit: number): number {
+    const words = this.#words, { sink } = this;
     let count = 0;
-    for (; count < limit && !this.#closed; count++) {
+    for (; count < limit && !this.closed; count++) {
       const slot = slotAt(this.#slot), word = slot >> 2;
       if ((Atomics.load(words, word + STATUS) & TP_STATUS_USER) === 0) break;
       if (count === 0) sink?.begin();
@@ -208,18 +121,18 @@ export class Packet implements Port {
 
   #deliver(sink: FrameSink | null, at: number, word: number): void {
     const bytes = this.#words[word + CAPTURED];
-    if (!sink || bytes < this.#words[word + LENGTH]) return void this.#inDrops++;
-    this.#inPackets++;
-    this.#inBytes += bytes;
-    readVnet(this.#bytes, at - VNET_BYTES, this.#info);
-    sink.frame(this.#bytes, at, at + bytes, this.#info);
+    if (!sink || bytes < this.#words[word + LENGTH]) return void this.inDrops++;
+    this.inPackets++;
+    this.inBytes += bytes;
+    readVnet(this.#bytes, at - VNET_BYTES, this.info);
+    sink.frame(this.#bytes, at, at + bytes, this.info);
   }
 
   /** Adds what Linux has dropped since it was last asked. */
   #countDrops(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     const stats = new Uint32Array(2), size = new Uint32Array([stats.byteLength]);
-    if (this.#calls.getsockopt(this.#fd, SOL_PACKET, PACKET_STATISTICS, stats, size) === 0) this.#inDrops += stats[1];
+    if (this.calls.getsockopt(this.fd, SOL_PACKET, PACKET_STATISTICS, stats, size) === 0) this.inDrops += stats[1];
   }
 }
 
