@@ -95,6 +95,9 @@ Deno.test("a watchdog tells first and kills later; a heart that beats again is t
   const watched = { beats: () => beats, gone: () => false, hung: (why: string) => void told.push(`kill: ${why}`) };
   const dog = new Watchdog(watch, watched, 0);
   dog.set({ warn: 1000, watchdog: 3000, hang: "kill" }, (text) => told.push(text));
+  clock.move(20_000);
+  assert.equal(told.length, 0, "a start has a limit of its own");
+  dog.up();
   clock.move(2000);
   assert.deepEqual(told.splice(0), ["no heartbeat for 1000 ms, it is killed at 3000"]);
   beats++;

@@ -347,7 +347,7 @@ export class Isolate implements Hosted {
   }
 
   #fromPlugin(message: FromPlugin): void {
-    if (message?.t === "up") this.#up.resolve();
+    if (message?.t === "up") this.#begun();
     else if (message?.t === "fail") this.#failed(message);
     else if (message?.t === "log") this.#spec.log(clip(message.text));
     else if (message?.t === "granted") this.#granted(message);
@@ -358,6 +358,11 @@ export class Isolate implements Hosted {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
       this.#stopped.resolve();
     }
+  }
+
+  #begun(): void {
+    this.dog.up();
+    this.#up.resolve();
   }
 
   #tell(message: ToPlugin): void {

@@ -258,7 +258,7 @@ export class PluginProcess implements Hosted {
       const answer = this.#host.modules.serve({ url, type, module, folder });
       this.#send(answer).catch(() => {}); // as above
     } else if (message?.t === "filtered") this.#filtered(message.error);
-    else if (message?.t === "up") this.#up.resolve();
+    else if (message?.t === "up") this.#begun();
     else if (message?.t === "log") this.#spec.log(clip(message.text));
     else if (message?.t === "died") this.#why ??= { reason: "crashed", text: clip(message.error?.text) };
     else if (message?.t === "fail") {
@@ -268,6 +268,11 @@ export class PluginProcess implements Hosted {
       this.#why ??= { reason: "stopped", text: "stopped as asked" };
       this.#stopped.resolve();
     }
+  }
+
+  #begun(): void {
+    this.dog.up();
+    this.#up.resolve();
   }
 
   /** It has put on its filter, before any code of the plugin's was there; or could not. */

@@ -3,6 +3,7 @@
  *
  * Layer: core/host, in the kernel isolate; isolate.ts and process.ts have one each, and all of them share one Watch.
  * There are two limits: at the first it is told of; at the second it is killed, or left alone, as its settings say.
+ * They hold once it is up; a start has a limit of its own.
  */
 
 import type { Clock } from "../clock.ts";
@@ -66,6 +67,8 @@ function looksOf(ms: number): number {
   return Math.ceil(ms / BEAT_MS) + 1;
 }
 
+const NONE = { warn: 0, watchdog: 0 };
+
 /** What a watchdog watches. */
 export interface Watched {
   beats(): number;
@@ -81,19 +84,36 @@ export class Watchdog {
   hangs = 0;
   readonly #watch: Watch;
   readonly #watched: Watched;
+  #vigil: Vigil;
+  #tell: (text: string) => void = () => {};
+  #up = false;
   #unwatch = () => {};
   #ended = false;
 
   constructor(watch: Watch, watched: Watched, watchdogMs: number) {
     this.#watch = watch;
     this.#watched = watched;
-    this.set({ warn: 0, watchdog: watchdogMs, hang: "kill" });
+    this.#vigil = { warn: 0, watchdog: watchdogMs, hang: "kill" };
+    this.#listen();
   }
 
-  /** Watches by these limits from now on, and tells what it sees. */
-  set({ warn, watchdog, hang }: Vigil, tell: (text: string) => void = () => {}): void {
+  /** It has started: the limits hold from now on. */
+  up(): void {
+    this.#up = true;
+    this.#listen();
+  }
+
+  /** Watches by these limits, and tells what it sees. */
+  set(vigil: Vigil, tell: (text: string) => void = () => {}): void {
+    this.#vigil = vigil;
+    this.#tell = tell;
+    this.#listen();
+  }
+
+  #listen(): void {
     if (this.#ended) return;
     this.#unwatch();
+    const tell = this.#tell, { hang } = this.#vigil, { warn, watchdog } = this.#up ? this.#vigil : NONE;
     const watched = this.#watched, warns = warn > 0 && (watchdog === 0 || warn < watchdog);
     const then = watchdog === 0 ? "" : hang === "kill" ? `, it is killed at ${watchdog}` : `, it is let be`;
     const hung = () => {
