@@ -45,6 +45,9 @@ export interface LoadOptions {
   clientCpu: string;
 }
 
+/** Load before the first sample, seconds: V8 compiles meanwhile, in threads that share the server's CPU. */
+const WARM_UP_SECONDS = 2;
+
 /** For each server its samples; the servers take turns, so that a busy moment of the machine meets all of them. */
 export async function runCase(
   p9load: string,
@@ -53,13 +56,15 @@ export async function runCase(
   how: LoadOptions,
 ): Promise<Sample[][]> {
   const samples: Sample[][] = servers.map(() => []);
-  for (let run = 0; run < how.runs; run++) {
+  for (let run = -1; run < how.runs; run++) {
+    const seconds = run < 0 ? WARM_UP_SECONDS : how.seconds;
     for (const [i, server] of servers.entries()) {
       const pids = (await family(server.pid)).flatMap((pid) => ["-p", String(pid)]);
-      const where = ["-a", server.aname, "-d", server.work, "-s", String(how.seconds), ...pids];
+      const where = ["-a", server.aname, "-d", server.work, "-s", String(seconds), ...pids];
       const dial = `tcp!${server.host}!${server.port}`;
       const args = ["-c", how.clientCpu, p9load, ...bench.args, ...where, dial];
-      samples[i].push(JSON.parse(await must("taskset", args, { timeoutMs: 60_000 })));
+      const sample = await must("taskset", args, { timeoutMs: 60_000 });
+      if (run >= 0) samples[i].push(JSON.parse(sample));
     }
   }
   return samples;
