@@ -200,6 +200,7 @@ function judge(conn: Conn, seg: Segment, advanced: number, repeated: boolean, lo
   if (recovery.probing && seqGe(seg.ack, recovery.probeEnd)) endProbe(conn, seg, advanced, repeated);
   if (recovery.phase !== OPEN && seqGe(snd.una, recovery.point)) exitRecovery(conn);
   if (recovery.phase === OPEN && snd.board.lostBytes > 0 && lostBytes > 0) enterRecovery(conn, lostBytes);
+  if (inHand.bytes > 0) recovery.probes = 0;
   if (recovery.resendsLost && inHand.bytes > 0) putOffProbe(conn);
   if (advanced > 0 || lostBytes > 0 && conn.rtxAt === Infinity) {
     if (conn.rtxKind !== REORDER || conn.rtxAt === Infinity) armRetransmit(conn, true);

@@ -20,6 +20,8 @@ import { LOSS, OPEN, PROBE, RECOVERY, REORDER, RTO } from "./sender.ts";
 const DUP_THRESH = 3;
 /** How long a peer may delay the ACK of a single segment, at the worst. */
 const WORST_DELAYED_ACK_MS = 200;
+/** Probes in a row, on a path that loses what is sent again, before the timeout is waited for. */
+const MOST_PROBES = 3;
 /** Recoveries for which a widened reordering window is kept (6.2, step 4). */
 const REO_WND_PERSIST = 16;
 /** Timeouts in a row for large segments after which the path is thought to swallow them (RFC 4821, 7.7). */
@@ -50,20 +52,24 @@ export function armRetransmit(conn: Conn, restart: boolean): void {
 
 /**
  * Whether nothing but a probe would find a loss before the timeout: where nothing is missing (7.2), and, on a path that
- * loses what is sent again, also while recovering: a retransmission behind which nothing is sent is missed by nobody.
+ * loses what is sent again, also while recovering: a retransmission behind which nothing is sent is missed by nobody, nor
+ * is the one ACK of all that fills the window, while what is known to be lost waits for room.
  */
 function mayProbe(conn: Conn): boolean {
   const { recovery, board, rtt } = conn.snd;
-  if (!conn.sack || recovery.phase === LOSS || recovery.probing || board.lostBytes > 0 || rtt.srttMs === 0) {
-    return false;
-  }
-  return recovery.resendsLost || recovery.phase === OPEN && board.sackedBytes === 0;
+  if (!conn.sack || rtt.srttMs === 0 || recovery.phase === LOSS && recovery.timeouts > 0) return false;
+  if (recovery.resendsLost) return recovery.probes < MOST_PROBES && board.first!.state !== SACKED;
+  return !recovery.probing && recovery.phase === OPEN && board.sackedBytes === 0 && board.lostBytes === 0;
 }
 
-/** PTO (7.2). A single segment's ACK may be delayed, but not where it fills a gap. */
+/**
+ * PTO (7.2), twice as long for each probe that nothing has answered. A single segment's ACK may be delayed, but not where
+ * it fills a gap.
+ */
 function probeTimeout(conn: Conn): number {
-  const { board, mss, rtt } = conn.snd;
-  return 2 * rtt.srttMs + (board.inFlight <= mss && board.sackedBytes === 0 ? WORST_DELAYED_ACK_MS : 2);
+  const { board, mss, rtt, recovery } = conn.snd;
+  const pto = 2 * rtt.srttMs + (board.inFlight <= mss && board.sackedBytes === 0 ? WORST_DELAYED_ACK_MS : 2);
+  return pto * 2 ** recovery.probes;
 }
 
 /**
@@ -80,8 +86,9 @@ export function probeTail(conn: Conn): void {
   recovery.probeResent = missing || count === 0 || window < count;
   if (!recovery.probeResent) sendFresh(conn, count, false);
   else if (!missing && last.state === IN_FLIGHT) resendRecord(conn, tailOf(conn, last), snd.mss);
-  else if (missing && first.state === IN_FLIGHT) resendRecord(conn, first, snd.mss);
+  else if (missing && first.state !== SACKED) resendRecord(conn, first, snd.mss);
   recovery.probing = true;
+  recovery.probes++;
   recovery.probeEnd = snd.nxt;
   armRetransmit(conn, true);
 }

@@ -76,15 +76,32 @@ Deno.test("on a path that loses what is sent again, the end of a recovery is pro
   script.send(". 1:1(0) ack 1 sack 1001-14001");
   script.wait(10);
   assert.match(script.taken().at(-1)!, /1:1001\(1000\)/);
+  const { counters } = script.host.tcp;
   script.wait(60);
   script.expect("P. 1:1001(1000)");
-  assert.equal(script.host.tcp.counters.TLPs, 1);
-  script.wait(100);
+  assert.equal(counters.TLPs, 1);
+  script.wait(60);
   script.expect();
-  assert.equal(script.host.tcp.counters.RetransTimeouts, 0);
-  script.wait(200);
+  script.wait(60);
   script.expect("P. 1:1001(1000)");
-  assert.equal(script.host.tcp.counters.RetransTimeouts, 1);
+  assert.deepEqual([counters.TLPs, counters.RetransTimeouts], [2, 0]);
+  script.wait(600);
+  assert.deepEqual([counters.TLPs, counters.RetransTimeouts], [3, 1]);
+  assert.equal(script.taken().length, 2);
+});
+
+Deno.test("what is known to be lost waits for room that one lost ACK would have made: a probe brings that ACK, not a timeout", () => {
+  const { script, conn } = inFlight(10);
+  const { recovery, board, cc } = conn.snd, { counters } = script.host.tcp;
+  recovery.resendsLost = true;
+  script.now += 20;
+  script.send(". 1:1(0) ack 1 sack 2001-3001,5001-6001,9001-10001");
+  script.wait(10);
+  script.taken();
+  assert.ok(board.lostBytes > 0 && conn.snd.inFlight >= cc.cwnd, "no loss waits for room");
+  script.wait(60);
+  script.expect("P. 1:1001(1000)");
+  assert.deepEqual([counters.TLPs, counters.RetransTimeouts], [1, 0]);
 });
 
 Deno.test("new data that fits in the window is not held back for an ACK while little is under way and segments are missing", () => {

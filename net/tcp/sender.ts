@@ -44,6 +44,8 @@ export class Recovery {
   probing = false;
   probeEnd: Seq = 0;
   probeResent = false;
+  /** Probes that nothing has answered, on a path that loses what is sent again. */
+  probes = 0;
   /** This path has lost what was sent again: the end of a recovery is probed too. */
   resendsLost = false;
   /** To undo: when the phase's first retransmission was sent, and how many D-SACKs are missing to be sure. */

@@ -181,6 +181,8 @@ export interface WireOptions {
   reorderMs?: number;
   duplicate?: number;
   corrupt?: number;
+  /** Packets are handed over so often, all together, as a driver does that lets interrupts wait. */
+  batchMs?: number;
   /** Packets that find more than this in the queue are marked (ECN), if they may be. */
   markBytes?: number;
 }
@@ -213,6 +215,7 @@ export class Wire {
     this.busyUntil = Math.max(this.busyUntil, now) + (packet.bytes.length + 38) / options.rate;
     let at = this.busyUntil + options.delayMs;
     if (chance(options.reorder)) at += options.reorderMs ?? options.delayMs / 2;
+    if (options.batchMs !== undefined) at = Math.ceil(at / options.batchMs) * options.batchMs;
     if (chance(options.duplicate)) {
       const copy = { ...packet, bytes: packet.bytes.slice() };
       world.at(at + this.#random.below(100) / 50, () => this.deliver(copy));
