@@ -55,7 +55,7 @@ Deno.test("boot says what is wrong with what it was asked for, and ends", async 
   }
 });
 
-Deno.test("an address in use ends the boot, with what was started stopped and what was listened on gone", async () => {
+Deno.test("an address in use ends the boot before a plugin starts; what was listened on is gone, what was started is stopped", async () => {
   const dir = await Deno.makeTempDir();
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   try {
@@ -82,13 +82,13 @@ export default definePlugin({
       const { code, text } = await boot(["--no-console", "--image", dir, "--socket", `${dir}/s`, ...args]);
       assert.match(text, new RegExp(`cannot listen at ${address}: .*in use`));
       assert.equal(code, 78);
-      assert.equal(await Deno.readTextFile(`${dir}/stopped`), "yes");
-      await Deno.remove(`${dir}/stopped`);
-      await assert.rejects(Deno.lstat(`${dir}/first`), Deno.errors.NotFound);
+      for (const gone of ["stopped", "first"]) await assert.rejects(Deno.lstat(`${dir}/${gone}`), Deno.errors.NotFound);
     }
-    const { code, text } = await boot(["--no-console", "--image", "default", "--socket", `${dir}/image.json`]);
+    await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify({ name: "x", plugins }));
+    const { code, text } = await boot(["--no-console", "--image", dir, "--socket", `${dir}/image.json`]);
     assert.match(text, /cannot listen at unix!.*image\.json: .*no socket/);
     assert.equal(code, 78);
+    assert.equal(await Deno.readTextFile(`${dir}/stopped`), "yes", "this socket is made once all has started");
     await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify({ name: "x", plugins, listen: ["tcp!10.0.0.1!564"] }));
     const refused = await boot(["--no-console", "--image", dir]);
     assert.match(refused.text, /not loopback/);
