@@ -84,7 +84,7 @@ interop(
   async (t) => {
     await using server = await startRing9();
     await using place = await Place.make();
-    const at = dials(server);
+    const at = await dials(server);
     assert.deepEqual(at.map((dial) => dial.replace(/!.*/, "")), ["unix", "tcp"]);
     for (const dial of at) {
       await t.step(`9p over ${dial.replace(/!.*/, "")}`, () => usesFiles(place, ["9p", "-a", dial]));
@@ -121,7 +121,7 @@ interop(
 interop("plan9port's 9pfuse mounts ring9 by the lines that boot prints", { needs: [plan9port, ...fuse] }, async (t) => {
   await using server = await startRing9();
   await using place = await Place.make();
-  for (const line of printed(server)) {
+  for (const line of await printed(server)) {
     const [list, mount] = line.split(" ; ");
     await t.step(`9pfuse over ${mount.includes("unix!") ? "unix" : "tcp"}`, async () => {
       assert.match(await place.shell(list), /^tmp$/m);
@@ -161,14 +161,17 @@ interop("our client and plan9port's ramfs", { needs: [plan9port] }, async () => 
   await child.status; // it goes on in another process, which ends with its standard input
 });
 
-/** The lines for plan9port that boot has printed. */
-function printed(server: TestServer): string[] {
-  return [...server.log().matchAll(/^\s*plan9port\s+(9p .*)$/gm)].map(([, line]) => line);
+/** The lines for plan9port that boot prints, for its unix socket and for TCP, once all has started. */
+function printed(server: TestServer): Promise<string[]> {
+  return until("boot prints how to mount it", TIMEOUT_MS, () => {
+    const lines = [...server.log().matchAll(/^\s*plan9port\s+(9p .*)\n/gm)].map(([, line]) => line);
+    return Promise.resolve(lines.length < 2 ? undefined : lines);
+  });
 }
 
 /** The addresses in them. */
-function dials(server: TestServer): string[] {
-  return printed(server).map((line) => /'(.+?)'/.exec(line)![1]);
+async function dials(server: TestServer): Promise<string[]> {
+  return (await printed(server)).map((line) => /'(.+?)'/.exec(line)![1]);
 }
 
 /** Files of `ram` by a 9p command; `service` stands before paths where the command names no address. */
