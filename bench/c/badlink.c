@@ -7,7 +7,8 @@
  * Prints `ready`. A frame that is reordered is not delayed, and so passes those that wait (as tc-netem has it). What
  * does not fit into QUEUE_BYTES before the rate is lost. INTERFACE shall have no address and no ARP: it is the link's.
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_ether.h>
@@ -15,13 +16,10 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { FRAME = 2048, SLOTS = 8192, BATCH = 64, QUEUE_BYTES = 1 << 20, SOCKET_BYTES = 16 << 20 };
@@ -46,20 +44,6 @@ struct way {
 static struct way ways[2];
 static double rate, delay, loss, reorder;
 static unsigned long long seed;
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 /* From 0 to 1, as the seed has it (xorshift64*). */
 static double chance(void)

@@ -26,23 +26,12 @@ enum { HEADER = 12, BUFFER = 69632, OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_T
 
 static unsigned char buffer[BUFFER];
 
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 static double clock_of(clockid_t id)
 {
 	struct timespec t;
 
 	clock_gettime(id, &t);
 	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static double now(void)
-{
-	return clock_of(CLOCK_MONOTONIC);
 }
 
 static int open_tap(const char *name)

@@ -10,26 +10,39 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Pins the calling thread; ends the program where there is no such CPU. */
+/* Ends the program with the reason of the call that has just failed. */
+static inline void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+/* Pins the calling thread, to no CPU in particular if it is negative; ends the program where there is no such CPU. */
 static inline void pin(int cpu)
 {
 	cpu_set_t set;
 
+	if (cpu < 0)
+		return;
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof set, &set) < 0) {
-		perror("sched_setaffinity");
-		exit(1);
-	}
+	if (sched_setaffinity(0, sizeof set, &set) < 0)
+		fail("sched_setaffinity");
+}
+
+/* Monotonic seconds. */
+static inline double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 /* Monotonic microseconds. */
 static inline double now_us(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+	return now() * 1e6;
 }
 
 /* For qsort of doubles. */

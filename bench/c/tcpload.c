@@ -10,52 +10,25 @@
  *                                                 Linux as the stack under test
  *        tcpload cable CPU TAP TAP OFFLOAD        makes two TAPs, and carries frames between them
  */
-#define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BLOCK = 256 << 10, SMALL = 64, SAMPLES = 1 << 20 };
 
 static char block[BLOCK];
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) < 0)
-		fail("sched_setaffinity");
-}
 
 static int dial(const char *ip, int port)
 {
