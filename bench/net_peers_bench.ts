@@ -80,6 +80,9 @@ const { values: flags } = parseArgs({
   },
 });
 const rounds = Number(flags.rounds), only = flags.only?.split(","), skip = flags.skip.split(",");
+const unknown = only?.filter((name) => !GROUPS.some((group) => group.name === name)) ?? [];
+if (unknown.length > 0) refuse(`"${unknown.join()}" is no group (there are: ${GROUPS.map(({ name }) => name).join()})`);
+if (!(rounds >= 1)) refuse(`--rounds=${flags.rounds} is no count`);
 const lacking = missing([...NET_NEEDS, program("gcc"), program("ip"), program("nsenter"), program("taskset")]);
 if (lacking !== undefined) {
   console.log(`not measured: ${lacking}`);
@@ -108,13 +111,16 @@ for (const group of GROUPS.filter(({ name }) => only?.includes(name) ?? true)) {
 await Deno.remove(dir, { recursive: true });
 report();
 
+/** Ends with what is wrong with the command line. */
+function refuse(why: string): never {
+  console.error(`net_peers: ${why}`);
+  Deno.exit(2);
+}
+
 /** A peer of the command line, `NAME=COMMAND`. */
 function named(text: string, canOffload: boolean): Peer {
   const at = text.indexOf("="), [name, command] = [text.slice(0, at), text.slice(at + 1)];
-  if (at <= 0 || command === "") {
-    console.error(`net_peers: "${text}" is no peer (wanted: NAME=COMMAND)`);
-    Deno.exit(2);
-  }
+  if (at <= 0 || command === "") refuse(`"${text}" is no peer (wanted: NAME=COMMAND)`);
   const start = async (offload: boolean) => [await spawnReady(offload, "sh", "-c", `exec ${command}`)];
   return { name, canOffload, start };
 }
