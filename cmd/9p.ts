@@ -2,13 +2,14 @@
  * 9p: looks at and changes the files of any 9P server, from the command line.
  *
  * Layer: cmd, a program; over core/p9 and core/host. The commands are in 9p_commands.ts. Each command takes a dial
- * string and paths; what fails is said on standard error, the rest is still done, and the exit status is then 1.
+ * string and paths; what fails is said on standard error, the rest is still done, and the exit status is then 1; of a wrong
+ * command line it is 2, and nothing is done.
  */
 
-import { parseArgs } from "node:util";
 import config from "../deno.json" with { type: "json" };
-import { Client, type Dialect, dialectTraits, Err, parseDial, toErr } from "../core/p9/mod.ts";
+import { Client, type Dialect, dialectTraits, Err, MIN_MSIZE, NONUNAME, parseDial, toErr } from "../core/p9/mod.ts";
 import { dial } from "../core/host/transports.ts";
+import { EX_USAGE, readArgs, readNumber, UsageError } from "./args.ts";
 import { COMMANDS, type Job } from "./9p_commands.ts";
 import { complain, print } from "./9p_print.ts";
 
@@ -61,38 +62,39 @@ const OPTIONS = {
   version: { type: "boolean" },
 } as const;
 
+/** The longest --timeout, seconds. */
+const MAX_TIMEOUT_S = 1e6;
+
 type Values = ReturnType<typeof parse>["values"];
 
 function parse(args: string[]) {
-  return parseArgs({ args, options: OPTIONS, allowPositionals: true });
+  return readArgs({ args, options: OPTIONS, allowPositionals: true });
 }
 
 /** Runs the program: its exit status. */
 async function main(args: string[]): Promise<number> {
-  let values: Values, positionals: string[];
   try {
-    ({ values, positionals } = parse(args));
-  } catch (e) {
-    return complain((e as Error).message + " (try: 9p --help)");
-  }
-  if (values.help) return print(HELP);
-  if (values.version) return print(`9p ${config.version}\n`);
-  try {
+    const { values, positionals } = parse(args);
+    if (values.help) return print(HELP);
+    if (values.version) return print(`9p ${config.version}\n`);
     return await run(values, positionals);
   } catch (e) {
-    return complain(toErr(e), values.json);
+    const json = args.includes("--json");
+    if (!(e instanceof UsageError)) return complain(toErr(e), json);
+    complain(`${e.message} (try: 9p --help)`, json);
+    return EX_USAGE;
   }
 }
 
 async function run(values: Values, [name, address, ...paths]: string[]): Promise<number> {
   const command = COMMANDS.get(name ?? "");
-  if (!command) throw new Err("EINVAL", `${name ? `no command '${name}'` : "a command is missing"} (try: 9p --help)`);
-  if (address === undefined) throw new Err("EINVAL", `${name}: the dial string is missing (try: 9p --help)`);
-  parseDial(address);
-  if (paths.length === 0 && command.needsPath) throw new Err("EINVAL", `${name}: which file? (try: 9p --help)`);
+  if (!command) throw new UsageError(name ? `no command '${name}'` : "a command is missing");
+  if (address === undefined) throw new UsageError(`${name}: the dial string is missing`);
+  checkDial(address);
+  if (paths.length === 0 && command.needsPath) throw new UsageError(`${name}: which file?`);
   const signal = values.timeout === undefined
     ? undefined
-    : AbortSignal.timeout(1000 * number("timeout", values.timeout));
+    : AbortSignal.timeout(1000 * readNumber("--timeout", values.timeout, { least: 0.001, most: MAX_TIMEOUT_S }));
   const client = await connect(address, values, signal);
   try {
     await client.root().catch((e) => {
@@ -110,24 +112,30 @@ const ATTACH_HINT = " (try another --aname or --uname)";
 const CLOSE_MS = 1000;
 
 async function connect(address: string, values: Values, signal: AbortSignal | undefined): Promise<Client> {
-  const { dialect } = values;
-  if (dialect !== undefined && !dialectTraits(dialect)) throw new Err("EINVAL", `--dialect: there is no '${dialect}'`);
+  const { dialect } = values, number = { integer: true, most: NONUNAME };
+  if (dialect !== undefined && !dialectTraits(dialect)) throw new UsageError(`--dialect: there is no '${dialect}'`);
+  const uid = values.uid === undefined ? Deno.uid() ?? undefined : readNumber("--uid", values.uid, number);
+  const msize = values.msize === undefined
+    ? undefined
+    : readNumber("--msize", values.msize, { ...number, least: MIN_MSIZE });
   const transport = await dial(address, { signal });
   return await Client.connect(transport, {
     uname: values.uname ?? Deno.env.get("USER") ?? Deno.env.get("LOGNAME") ?? (Deno.uid() === 0 ? "root" : "none"),
-    uid: values.uid === undefined ? Deno.uid() ?? undefined : number("uid", values.uid),
+    uid,
     aname: values.aname,
-    msize: values.msize === undefined ? undefined : number("msize", values.msize),
+    msize,
     dialects: dialect === undefined ? undefined : [dialect as Dialect],
     clock: { now: Date.now, monotonic: () => performance.now(), after: () => () => {} },
     signal,
   });
 }
 
-function number(option: string, text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value >= 0)) throw new Err("EINVAL", `--${option}: '${text}' is no number`);
-  return value;
+function checkDial(address: string): void {
+  try {
+    parseDial(address);
+  } catch (e) {
+    throw new UsageError(toErr(e).message);
+  }
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -19,6 +19,7 @@ import {
   toErr,
 } from "../core/p9/mod.ts";
 import type { RemoteFile } from "../core/p9/mod.ts";
+import { UsageError } from "./args.ts";
 import { runTop, topWords } from "./top.ts";
 import { complain, type Found, jsonOf, longLines, print, statText, visible } from "./9p_print.ts";
 
@@ -246,9 +247,9 @@ async function removeTree(job: Job, path: string, removed: string[]): Promise<vo
 }
 
 /** A node's cores, isolates and rings; the words behind the dial string are how often. */
-async function top({ client, paths, signal, flags }: Job): Promise<number> {
+async function top({ client, paths, signal }: Job): Promise<number> {
   const words = paths.filter((path) => path !== "/"), how = topWords(words);
-  if (!how) return complain("top: wanted [once] [SECONDS]", flags.json);
+  if (!how) throw new UsageError("top: wanted [once] [SECONDS], from 0.05 to 3600");
   const read = () => client.readText("/sys/metrics", { signal });
   await runTop({
     ...how,

@@ -91,20 +91,25 @@ Deno.test("9p --json prints values, and errors too", () =>
   }));
 
 Deno.test("9p says what failed, on what, and what to try", async () => {
-  const cases: [args: string[], err: RegExp][] = [
-    [[], /a command is missing \(try: 9p --help\)/],
-    [["frob", "unix!/x"], /no command 'frob'/],
-    [["ls", "localhost:564"], /write tcp!localhost!564/],
-    [["cat", "unix!/x"], /which file\?/],
-    [["ls", "--what"], /--what/],
-    [["ls", "unix!/no/such/socket"], /cannot connect to unix!\/no\/such\/socket: .*is the server running\?/],
+  const cases: [args: string[], status: number, err: RegExp][] = [
+    [[], 2, /a command is missing \(try: 9p --help\)/],
+    [["frob", "unix!/x"], 2, /no command 'frob'/],
+    [["ls", "localhost:564"], 2, /write tcp!localhost!564/],
+    [["cat", "unix!/x"], 2, /which file\?/],
+    [["ls", "--what"], 2, /Unknown option '--what' \(try: 9p --help\)/],
+    [["ls", "unix!/x", "--timeout", "soon"], 2, /--timeout: "soon" is not a number/],
+    [["ls", "unix!/x", "--timeout", "1e99"], 2, /--timeout: "1e99" is not a number/],
+    [["ls", "unix!/x", "--uid", "-1"], 2, /--uid/],
+    [["ls", "unix!/x", "--msize", "1"], 2, /--msize: "1" is not an integer from 4096/],
+    [["ls", "unix!/x", "--dialect", "9P3000"], 2, /there is no '9P3000'/],
+    [["ls", "unix!/no/such/socket"], 1, /cannot connect to unix!\/no\/such\/socket: .*is the server running\?/],
   ];
   const results = await Promise.all(cases.map(([args]) => ninep(args)));
   for (const [i, { status, err, text }] of results.entries()) {
-    assert.equal(status, 1);
+    assert.equal(status, cases[i][1]);
     assert.equal(text, "");
     assert.match(err, /^9p: .*\n$/);
-    assert.match(err, cases[i][1]);
+    assert.match(err, cases[i][2]);
   }
   assert.match((await ninep(["--help"])).text, /usage: 9p[^]*examples/);
 });

@@ -6,8 +6,8 @@
  * same for a program.
  */
 
-import { parseArgs } from "node:util";
 import { runWarden } from "../core/host/warden.ts";
+import { EX_USAGE, readArgs, UsageError } from "./args.ts";
 import type { KernelArgs } from "./kernel.ts";
 
 const HELP = `ring9: a microkernel that serves Plan 9 file trees, on Deno
@@ -58,10 +58,9 @@ export async function boot(options: BootOptions = {}): Promise<void> {
 }
 
 /** The command line; null when there is nothing to boot. */
-function readArgs(): BootOptions | null {
+function bootOptions(): BootOptions | null {
   try {
-    const { values, positionals } = parseArgs({
-      args: Deno.args,
+    const { values, positionals } = readArgs({
       allowPositionals: true,
       options: {
         image: { type: "string", default: "default" },
@@ -77,7 +76,7 @@ function readArgs(): BootOptions | null {
       console.log(HELP);
       return null;
     }
-    if (positionals.length > 0) throw new Error(`"${positionals[0]}" is no option (try --help)`);
+    if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is no option`);
     const { image, listen, socket, data, quiet } = values;
     return {
       image: /^\.{1,2}(\/|$)/.test(image) ? fromCaller(image) : image,
@@ -88,10 +87,9 @@ function readArgs(): BootOptions | null {
       console: !values["no-console"],
     };
   } catch (e) {
-    // parseArgs goes on about arguments that begin with a dash; there are none here.
-    const [what] = (e as Error).message.split(". To specify");
-    console.error(`ring9: ${what}${what.endsWith(")") ? "" : " (try --help)"}`);
-    Deno.exit(2);
+    if (!(e instanceof UsageError)) throw e;
+    console.error(`ring9: ${e.message} (try --help)`);
+    Deno.exit(EX_USAGE);
   }
 }
 
@@ -101,6 +99,6 @@ function fromCaller(path: string): string {
 }
 
 if (import.meta.main) {
-  const args = readArgs();
+  const args = bootOptions();
   if (args) await boot(args);
 }

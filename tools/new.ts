@@ -5,8 +5,9 @@
  * deno.json of its own that finds this checkout.
  */
 
+import { existsSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { EX_USAGE, readArgs, UsageError } from "../cmd/args.ts";
 import { ROOT } from "./flags.ts";
 
 const USAGE =
@@ -20,12 +21,12 @@ export function newPlugin(name: string, parent?: string): string {
   if (!/^[a-z][a-z0-9_-]{0,31}$/.test(name)) throw new Refusal(`"${name}" cannot be the name of a plugin\n${USAGE}`);
   const folder = resolve(parent ?? join(ROOT, "plugins"), name);
   const outside = relative(ROOT, folder).startsWith("..");
-  Deno.mkdirSync(dirname(folder), { recursive: true });
   try {
+    Deno.mkdirSync(dirname(folder), { recursive: true });
     Deno.mkdirSync(folder);
   } catch (thrown) {
-    if (thrown instanceof Deno.errors.AlreadyExists) throw new Refusal(`${folder} is there already: take another name`);
-    throw thrown;
+    const isThere = thrown instanceof Deno.errors.AlreadyExists && existsSync(folder);
+    throw new Refusal(isThere ? `${folder} is there already: take another name` : (thrown as Error).message);
   }
   const home = relative(folder, ROOT);
   const files = { ...pluginFiles(name, home), ...(outside ? { "deno.json": denoJson(home) } : {}) };
@@ -113,13 +114,12 @@ function json(value: unknown): string {
 
 function main(): number {
   try {
-    const { positionals, values } = parseArgs({
-      args: Deno.args,
+    const { positionals, values } = readArgs({
       allowPositionals: true,
       options: { dir: { type: "string" }, help: { type: "boolean", short: "h" } },
     });
     if (values.help) return console.log(USAGE), 0;
-    if (positionals.length !== 2 || positionals[0] !== "plugin") throw new Refusal(USAGE);
+    if (positionals.length !== 2 || positionals[0] !== "plugin") throw new Refusal(`what is to be made?\n${USAGE}`);
     const folder = newPlugin(positionals[1], values.dir);
     const test = values.dir ? `cd ${folder} && deno test -R` : `deno task test ${relative(ROOT, folder)}`;
     const named = values.dir ? folder : positionals[1];
@@ -129,9 +129,9 @@ load it into a node that runs:   echo 'load ${named}' | deno task 9p write ADDRE
 and after each change:           echo reload | deno task 9p write ADDRESS /sys/plugins/${positionals[1]}/ctl`);
     return 0;
   } catch (thrown) {
-    if (!(thrown instanceof Refusal || thrown instanceof TypeError)) throw thrown;
-    console.error(thrown.message);
-    return 2;
+    if (!(thrown instanceof Refusal || thrown instanceof UsageError)) throw thrown;
+    console.error(`new: ${thrown.message}`);
+    return EX_USAGE;
   }
 }
 

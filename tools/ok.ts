@@ -7,11 +7,15 @@
  */
 
 import { globSync } from "node:fs";
+import { EX_USAGE, readArgs, UsageError } from "../cmd/args.ts";
 import { deno, type Outcome, plain, ROOT, RUN_FLAGS } from "./flags.ts";
+
+/** How a step went. */
+type Result = Pick<Outcome, "ok" | "output">;
 
 interface Step {
   name: string;
-  run(): Promise<Outcome>;
+  run(): Promise<Result>;
 }
 
 /** The faults of `deno doc --lint` that count: exported symbols without a comment, and types that should be exported. */
@@ -34,7 +38,7 @@ function filesWithExamples(): string[] {
   return files.filter((file) => / \* ```ts/.test(Deno.readTextFileSync(ROOT + file))).sort();
 }
 
-async function lintDocs(): Promise<Outcome> {
+async function lintDocs(): Promise<Result> {
   const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
   const faults = docFaults((await deno(["doc", "--lint", ...Object.values<string>(exports)])).output);
   return { ok: faults.length === 0, output: faults.join("\n") };
@@ -54,8 +58,16 @@ function remark(output: string): string {
   return /^\d+ passed, .*$|\d+ passed \|/m.exec(plain(output))?.[0].replace(" |", "") ?? "";
 }
 
-async function main(args: string[]): Promise<boolean> {
-  for (const step of args.includes("--no-tests") ? steps : [...steps, tests]) {
+async function main(): Promise<number> {
+  let withoutTests: boolean;
+  try {
+    ({ "no-tests": withoutTests } = readArgs({ options: { "no-tests": { type: "boolean", default: false } } }).values);
+  } catch (thrown) {
+    if (!(thrown instanceof UsageError)) throw thrown;
+    console.error(`ok: ${thrown.message} (usage: deno task ok [--no-tests])`);
+    return EX_USAGE;
+  }
+  for (const step of withoutTests ? steps : [...steps, tests]) {
     const startMs = performance.now();
     const { ok, output } = await step.run();
     const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
@@ -64,10 +76,10 @@ async function main(args: string[]): Promise<boolean> {
     );
     if (!ok) {
       console.log(output);
-      return false;
+      return 1;
     }
   }
-  return true;
+  return 0;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args) ? 0 : 1);
+if (import.meta.main) Deno.exit(await main());

@@ -15,7 +15,7 @@ import { Export } from "../export.ts";
 import { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { runNamespace } from "../nsfile.ts";
-import { parseLines } from "../path.ts";
+import { parseLines, quote } from "../path.ts";
 import { type Address, formatDial, isLoopback, parseDial } from "../p9/dial.ts";
 import { claimedUser, Srv } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
@@ -258,9 +258,12 @@ function readImage(project: URL, name: string): { image: Image; folder: URL } {
   try {
     return { image: parseImage(Deno.readTextFileSync(path), path), folder };
   } catch (e) {
-    if (!(e instanceof Deno.errors.NotFound)) throw e;
+    if (!(e instanceof Deno.errors.NotFound || e instanceof Deno.errors.NotADirectory)) throw e;
     const known = [...Deno.readDirSync(new URL("images/", project))].filter((d) => d.isDirectory).map((d) => d.name);
-    throw new Err("ENOENT", `no image is called ${name} (there are: ${known.join(", ")}; or give a path to one)`);
+    throw new Err(
+      "ENOENT",
+      `no image is called ${quote(name)} (there are: ${known.join(", ")}; or give a path to one)`,
+    );
   }
 }
 
