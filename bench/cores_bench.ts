@@ -9,14 +9,18 @@
 
 import type { Client } from "../core/p9/client.ts";
 import { bootNode, type TestNode } from "../tests/node.ts";
-import { at, ctl, encode, number, plugin, sleep } from "./cores_help.ts";
+import { cpus, root } from "../tests/skip.ts";
+import { at, ctl, encode, plugin, sleep } from "./cores_help.ts";
+import { count, need, onOff, readFlags } from "./flags.ts";
 
+const flags = readFlags("cores", { json: onOff(), instances: count(50, 10_000), settle: count(40, 3600) });
+need("cores", root, cpus(2));
 const MOVES = 200, REQUESTS = 2000, IDLE_S = 5, INLINE = 50;
 /** V8 collects what is left of a burst of work within half a minute, in each isolate. */
-const SETTLE_S = number("settle", 40);
+const SETTLE_S = flags.settle;
 /** Numbers of instances at which one is asked. */
 const STEPS = [10, 50, 100, 250, 500];
-const INSTANCES = number("instances", 50);
+const INSTANCES = flags.instances;
 const CPUS = navigator.hardwareConcurrency;
 const LOAD = Deno.loadavg()[0];
 
@@ -135,7 +139,7 @@ function put(what: string, us: number[]): void {
 }
 
 function report(): void {
-  if (Deno.args.includes("--json")) return console.log(JSON.stringify({ cpus: CPUS, load: LOAD, figures }));
+  if (flags.json) return console.log(JSON.stringify({ cpus: CPUS, load: LOAD, figures }));
   console.log(`${CPUS} CPUs, load at the start ${LOAD.toFixed(1)}\n`);
   for (const [what, value] of Object.entries(figures)) {
     console.log(`${what.padEnd(76)}${value.toFixed(2).padStart(12)}`);

@@ -1,4 +1,4 @@
-/** What cores_bench.ts and noise_bench.ts share: their plugin, writes to ctl files, numbers on the command line. */
+/** What cores_bench.ts and noise_bench.ts share: their plugin, writes to ctl files, shares of numbers. */
 
 import type { Client } from "../core/p9/client.ts";
 
@@ -18,14 +18,6 @@ export function encode(text: string): Uint8Array {
 /** The value below which that share of them is. */
 export function at(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
-}
-
-/** `--NAME=N`. */
-export function number(name: string, otherwise: number): number {
-  const given = Deno.args.find((arg) => arg.startsWith(`--${name}=`));
-  const value = given === undefined ? otherwise : Number(given.slice(name.length + 3));
-  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} wants a number above 0`);
-  return value;
 }
 
 export function sleep(ms: number): Promise<void> {

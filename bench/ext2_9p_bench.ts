@@ -9,28 +9,29 @@
  */
 
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { dial } from "../core/host/transports.ts";
 import { Client } from "../core/p9/client.ts";
 import { ORDWR } from "../core/p9/types.ts";
 import { makeImage } from "../tests/ext2_image.ts";
 import { compileC, must, ROOT } from "../tests/interop/host.ts";
 import { startRing9, startServer, type TestServer } from "../tests/interop/servers.ts";
+import { cpus, program, root } from "../tests/skip.ts";
+import { count, need, onOff, partOf, readFlags, run, seconds } from "./flags.ts";
 import { CASES, median, printRow, runCase } from "./p9_load.ts";
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
-    only: { type: "string" },
-    inside: { type: "boolean", default: false },
-  },
+const SMALL_FILES = "small files";
+const values = readFlags("ext2_9p", {
+  runs: count(5),
+  seconds: seconds(1),
+  only: partOf(() => [...CASES.map(({ name }) => name), SMALL_FILES]),
+  inside: onOff(),
 });
+need("ext2_9p", root, cpus(2), ...["unshare", "mke2fs", "diod", "gcc", "taskset"].map(program));
 
 const PREFIX = ["taskset", "-c", "0"], CLIENT_CPU = "1", DISK_MIB = 512;
 const FILES = 1000, IN_FLIGHT = 16;
 
-if (values.inside) await main();
+if (values.inside) await run("ext2_9p", main);
 else await enclose();
 
 /** Runs this program again where its mounts are nobody else's. */
@@ -48,7 +49,7 @@ async function main(): Promise<void> {
     await using kernel = await kernelServer(dir);
     await using ours = await ourServer(dir);
     const servers = [kernel, ours];
-    const how = { runs: Number(values.runs), seconds: Number(values.seconds), clientCpu: CLIENT_CPU };
+    const how = { runs: values.runs, seconds: values.seconds, clientCpu: CLIENT_CPU };
     for (const bench of CASES.filter(({ name }) => !values.only || name.includes(values.only))) {
       const samples = await runCase(p9load, bench, servers, how);
       printRow({
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
         results: servers.map(({ name }, i) => ({ server: name, ...median(samples[i], bench.unit) })),
       });
     }
-    if (!values.only || "small files".includes(values.only)) await smallFiles(servers);
+    if (!values.only || SMALL_FILES.includes(values.only)) await smallFiles(servers);
   } finally {
     await must("sh", ["-c", `umount '${dir}/mnt' 2>/dev/null; rm -rf '${dir}'`]);
   }
@@ -90,7 +91,7 @@ async function ourServer(dir: string): Promise<TestServer> {
 /** Makes, writes (1 KiB) and closes files, then removes them. */
 async function smallFiles(servers: TestServer[]): Promise<void> {
   const rates = servers.map(() => ({ create: [] as number[], remove: [] as number[] }));
-  for (let run = 0; run < Number(values.runs); run++) {
+  for (let run = 0; run < values.runs; run++) {
     for (const [i, server] of servers.entries()) {
       const where = `${server.work}/small${run}`, data = new Uint8Array(1024).fill(run);
       await using client = await Client.connect(await dial(`tcp!${server.host}!${server.port}`), {

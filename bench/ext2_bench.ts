@@ -14,26 +14,26 @@
 import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
-import { parseArgs } from "node:util";
 import { BlkFile } from "../devices/blkfile.ts";
 import { type BlockPort, MemoryPort } from "../fs/block_port.ts";
 import { Ext2 } from "../fs/ext2/fs.ts";
 import { S_IFDIR, S_IFREG } from "../fs/ext2/layout.ts";
 import { mkfs } from "../fs/ext2/mkfs.ts";
+import { count, onOff, partsOf, readFlags, refuse, text } from "./flags.ts";
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: {
-    json: { type: "boolean", default: false },
-    files: { type: "string", default: "50000" },
-    mib: { type: "string", default: "256" },
-    only: { type: "string" },
-    kernel: { type: "string" },
-    npm: { type: "string" },
-  },
+const values = readFlags("ext2", {
+  json: onOff(),
+  files: count(50_000),
+  mib: count(256, 65_536),
+  only: partsOf(() => ["ours, memory", "ours, file", "kernel, loop", "fuse2fs", "npm ext2fs"]),
+  kernel: text("DIR", undefined),
+  npm: text("DIR", undefined),
 });
+if (values.npm && !fs.existsSync(`${values.npm}/node_modules/ext2fs`)) {
+  refuse("ext2", `--npm: ${values.npm} has no node_modules/ext2fs (try: npm i ext2fs, there)`);
+}
 const ROUNDS = 3, FUSE_FILES = 5000, LIMIT_S = 600;
-const FILES = Number(values.files), MIB = Number(values.mib), DISK_BYTES = (ROUNDS * MIB + 300) << 20;
+const FILES = values.files, MIB = values.mib, DISK_BYTES = (ROUNDS * MIB + 300) << 20;
 const KIB = new Uint8Array(1024).fill(7), PIECE = new Uint8Array(1 << 20).fill(3), BLOCK = new Uint8Array(4096);
 
 /** At once where it can be, so that who answers at once does not pay for who does not. */
@@ -369,7 +369,7 @@ else {
   const columns: Record<string, Results> = {};
   try {
     for (const [name, results] of Object.entries(COLUMNS)) {
-      if (values.only && !values.only.split(",").some((word) => name.includes(word))) continue;
+      if (values.only && !values.only.some((word) => name.includes(word))) continue;
       columns[name] = await results(`${dir}/disk`);
       if (fs.existsSync(`${dir}/disk`)) Deno.removeSync(`${dir}/disk`);
     }

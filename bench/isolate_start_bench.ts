@@ -6,15 +6,12 @@
  *   bench/isolate_start_bench.ts [--json] [--rounds=20]
  */
 
-import { parseArgs } from "node:util";
 import { runWarden } from "../core/host/warden.ts";
+import { count, onOff, readFlags } from "./flags.ts";
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: { json: { type: "boolean", default: false }, rounds: { type: "string", default: "20" } },
-});
+const { json, rounds } = readFlags("isolate_start", { json: onOff(), rounds: count(20) });
 await runWarden(new URL("./isolate_start_kernel.ts", import.meta.url), {
-  json: values.json,
-  rounds: Number(values.rounds),
+  json,
+  rounds,
   began: performance.timeOrigin,
 });

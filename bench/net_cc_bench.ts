@@ -9,6 +9,9 @@ import { CC_NAMES, createCc } from "../net/tcp/cc/algorithms.ts";
 import { AckSample, type SendRecord } from "../net/tcp/cc/cc.ts";
 import { RateSampler } from "../net/tcp/cc/rate.ts";
 import { alone, type Bottleneck, type FlowOptions, mbit, throughput } from "../net/tcp/cc/sim_fixture.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("net_cc", { json: onOff() });
 
 const GIGABIT: Bottleneck = { rate: mbit(1000), rttMs: 10, queueBytes: 1_500_000 };
 const LOCAL: Bottleneck = { rate: mbit(30_000), rttMs: 0.06, queueBytes: 65_536 * 1000 };
@@ -73,7 +76,7 @@ for (const [name, is, options] of PATHS) {
 for (const name of CC_NAMES) ackNs(name, 200_000);
 results["an ACK and a send, ns"] = Object.fromEntries(CC_NAMES.map((name) => [name, ackNs(name, 500_000).toFixed(0)]));
 
-if (Deno.args.includes("--json")) {
+if (json) {
   console.log(JSON.stringify(results));
 } else {
   console.log("Mbit/s, and in brackets the mean queue in ms");

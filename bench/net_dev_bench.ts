@@ -11,7 +11,8 @@ import { allowedCpus, pinSelf, threadCpuMs } from "../core/host/threads.ts";
 import { CHECKSUM, type FrameInfo, type FrameSink, GSO, PLAIN } from "../core/link.ts";
 import { openTap, type Tap } from "../devices/tap.ts";
 import { inNetns, NET_NEEDS, run } from "../tests/netns.ts";
-import { missing, program } from "../tests/skip.ts";
+import { program } from "../tests/skip.ts";
+import { need, onOff, readFlags } from "./flags.ts";
 
 const ROUNDS = 3, SECONDS = 0.6;
 const TAP = "bench0", LINUX = "10.99.0.1/24", OURS = "10.99.0.2", OUR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
@@ -39,11 +40,8 @@ const ROUND_TRIPS = [
   { name: "one each 2 ms, one CPU", client: B, count: 300, gapUs: 2000 },
 ];
 
-const lacking = missing([...NET_NEEDS, program("gcc"), program("ip")]);
-if (lacking !== undefined) {
-  console.log(`not measured: ${lacking}`);
-  Deno.exit(0);
-}
+const { json } = readFlags("net_dev", { json: onOff() });
+need("net_dev", ...NET_NEEDS, program("gcc"), program("ip"));
 const peer = await buildPeer();
 const rows: Row[] = [];
 await inNetns(async () => {
@@ -201,7 +199,7 @@ function sleep(ms: number): Promise<void> {
 }
 
 function report(): void {
-  if (Deno.args.includes("--json")) {
+  if (json) {
     return console.log(JSON.stringify({ cpus: [A, B], rounds: ROUNDS, load: LOAD, rows }));
   }
   console.log(

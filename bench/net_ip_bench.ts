@@ -13,6 +13,9 @@ import { Stack } from "../net/stack.ts";
 import { CONTROL } from "../net/ip/output.ts";
 import type { Transport } from "../net/tcp/lower.ts";
 import { Random } from "../net/wire/wire_fixture.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("net_ip", { json: onOff() });
 
 /** A link whose frames lie one behind the other until they are flushed to the other side. */
 class Cable implements Link {
@@ -158,7 +161,7 @@ measure("ping of 64 B and its reply", 100_000, (calls) => {
 });
 now++;
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify({ name: "net_ip", unit: "ns", results }));
+if (json) console.log(JSON.stringify({ name: "net_ip", unit: "ns", results }));
 else {
   for (const [name, ns] of Object.entries(results)) {
     console.log(

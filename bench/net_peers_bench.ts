@@ -17,10 +17,10 @@
  * requests and connections have both on B. Each is warmed up first.
  */
 
-import { parseArgs } from "node:util";
 import { allowedCpus } from "../core/host/threads.ts";
 import { inNetns, NET_NEEDS, run } from "../tests/netns.ts";
-import { missing, program } from "../tests/skip.ts";
+import { program } from "../tests/skip.ts";
+import { commands, count, need, onOff, partsOf, readFlags, seconds } from "./flags.ts";
 
 const LINUX = "10.99.0.1", OURS = "10.99.0.2", READY_MS = 20_000, END_MS = 3000;
 const [A, B] = [allowedCpus()[0], allowedCpus().at(-1)!], LOAD = Deno.loadavg()[0];
@@ -68,26 +68,17 @@ const GROUPS: Group[] = [
   { name: "reorder", offload: false, link: "1000 5 0 2", measures: STREAMS },
 ];
 
-const { values: flags } = parseArgs({
-  options: {
-    peer: { type: "string", multiple: true, default: [] },
-    "offload-peer": { type: "string", multiple: true, default: [] },
-    only: { type: "string" },
-    skip: { type: "string", default: "" },
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "1.5" },
-    json: { type: "boolean", default: false },
-  },
+const flags = readFlags("net_peers", {
+  peer: commands(),
+  "offload-peer": commands(),
+  only: partsOf(() => GROUPS.map(({ name }) => name)),
+  skip: partsOf(() => ["ring9", "stack alone", "Linux"]),
+  rounds: count(3),
+  seconds: seconds(1.5),
+  json: onOff(),
 });
-const rounds = Number(flags.rounds), only = flags.only?.split(","), skip = flags.skip.split(",");
-const unknown = only?.filter((name) => !GROUPS.some((group) => group.name === name)) ?? [];
-if (unknown.length > 0) refuse(`"${unknown.join()}" is no group (there are: ${GROUPS.map(({ name }) => name).join()})`);
-if (!(rounds >= 1)) refuse(`--rounds=${flags.rounds} is no count`);
-const lacking = missing([...NET_NEEDS, program("gcc"), program("ip"), program("nsenter"), program("taskset")]);
-if (lacking !== undefined) {
-  console.log(`not measured: ${lacking}`);
-  Deno.exit(0);
-}
+const { rounds, only, skip = [] } = flags;
+need("net_peers", ...NET_NEEDS, ...["gcc", "ip", "nsenter", "taskset"].map(program));
 const dir = await Deno.makeTempDir({ prefix: "net_peers" }), load = `${dir}/tcpload`, link = `${dir}/badlink`;
 for (const at of [load, link]) {
   await run("gcc", "-O2", "-o", at, new URL(`./c/${at.slice(dir.length + 1)}.c`, import.meta.url).pathname);
@@ -96,14 +87,16 @@ const peers: Peer[] = [
   { name: "ring9", canOffload: true, start: (offload) => startRing9("stack.ts", offload) },
   { name: "stack alone", canOffload: true, start: (offload) => startRing9("stack_alone.ts", offload) },
   { name: "Linux", canOffload: true, start: startCable },
-  ...flags["offload-peer"].map((text) => named(text, true)),
-  ...flags.peer.map((text) => named(text, false)),
+  ...flags["offload-peer"].map((peer) => named(peer, true)),
+  ...flags.peer.map((peer) => named(peer, false)),
 ];
 
 /** By group and measure, then by peer: a figure a round. */
 const figures = new Map<string, Map<string, number[]>>();
-for (const group of GROUPS.filter(({ name }) => only?.includes(name) ?? true)) {
-  const able = peers.filter(({ name, canOffload }) => !skip.includes(name) && (canOffload || !group.offload));
+for (const group of GROUPS.filter(({ name }) => only?.some((part) => name.includes(part)) ?? true)) {
+  const able = peers.filter(({ name, canOffload }) =>
+    !skip.some((part) => name.includes(part)) && (canOffload || !group.offload)
+  );
   for (let round = 0; round < rounds; round++) {
     for (const peer of able) await inNetns(() => measure(group, peer, round));
   }
@@ -111,16 +104,8 @@ for (const group of GROUPS.filter(({ name }) => only?.includes(name) ?? true)) {
 await Deno.remove(dir, { recursive: true });
 report();
 
-/** Ends with what is wrong with the command line. */
-function refuse(why: string): never {
-  console.error(`net_peers: ${why}`);
-  Deno.exit(2);
-}
-
-/** A peer of the command line, `NAME=COMMAND`. */
-function named(text: string, canOffload: boolean): Peer {
-  const at = text.indexOf("="), [name, command] = [text.slice(0, at), text.slice(at + 1)];
-  if (at <= 0 || command === "") refuse(`"${text}" is no peer (wanted: NAME=COMMAND)`);
+/** A peer of the command line. */
+function named({ name, command }: { name: string; command: string }, canOffload: boolean): Peer {
   const start = async (offload: boolean) => [await spawnReady(offload, "sh", "-c", `exec ${command}`)];
   return { name, canOffload, start };
 }
@@ -137,7 +122,7 @@ async function measure(group: Group, peer: Peer, round: number): Promise<void> {
     for (const { name, mode, cpu, port, warm } of group.measures) {
       const load = (seconds: number) => callLoad(mode, cpu, port, seconds);
       await load(warm);
-      note(`${group.name}: ${name}`, peer.name, await load(Number(flags.seconds) * (group.link ? 2 : 1)));
+      note(`${group.name}: ${name}`, peer.name, await load(flags.seconds * (group.link ? 2 : 1)));
     }
   } catch (why) {
     console.error(`net_peers: ${peer.name}, ${group.name}: ${why instanceof Error ? why.message.trim() : why}`);

@@ -11,6 +11,9 @@ import { type FrameInfo, type Link, PLAIN } from "../net/link.ts";
 import { Stack } from "../net/stack.ts";
 import type { Conn } from "../net/tcp/conn.ts";
 import { Random } from "../net/wire/wire_fixture.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("net_stack", { json: onOff() });
 
 /** A link whose frames lie one behind the other until the other side takes them. */
 class Cable implements Link {
@@ -140,7 +143,7 @@ for (let run = 0; run < 5; run++) {
 }
 results["request and response of 64 B, per second"] = Math.round(best);
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify({ name: "net_stack", results }));
+if (json) console.log(JSON.stringify({ name: "net_stack", results }));
 else {for (const [name, value] of Object.entries(results)) {
     console.log(`${name.padEnd(60)} ${String(value).padStart(10)}`);
   }}

@@ -8,7 +8,6 @@
  * Run: deno task bench net_tcp [--json] [--seconds 1] [--only NAME]
  */
 
-import { parseArgs } from "node:util";
 import { Err } from "../core/err.ts";
 import { type Ip, parseIp, UNSPECIFIED } from "../net/addr.ts";
 import { type Conn, EVENT } from "../net/tcp/conn.ts";
@@ -16,15 +15,7 @@ import type { Listener } from "../net/tcp/listener.ts";
 import type { Arrival, IpLower, Path, SendOptions } from "../net/tcp/lower.ts";
 import { restoreTcp, saveTcp } from "../net/tcp/save.ts";
 import { Tcp, type TcpEnv } from "../net/tcp/tcp.ts";
-
-const { values } = parseArgs({
-  options: {
-    json: { type: "boolean", default: false },
-    seconds: { type: "string", default: "1" },
-    only: { type: "string", default: "" },
-  },
-});
-const ms = Number(values.seconds) * 1000;
+import { onOff, partOf, readFlags, seconds } from "./flags.ts";
 
 /** Slots that segments are written to, where the other stack reads them: a cable. */
 class Cable implements IpLower {
@@ -291,9 +282,15 @@ const cases: [string, () => number][] = [
   ["save 1,000 connections, ms", () => handOver().save],
   ["restore 1,000 connections, ms", () => handOver().restore],
 ];
+const values = readFlags("net_tcp", {
+  json: onOff(),
+  seconds: seconds(1),
+  only: partOf(() => cases.map(([name]) => name)),
+});
+const ms = values.seconds * 1000;
 const results: Record<string, number> = {};
 for (const [name, fn] of cases) {
-  if (!name.includes(values.only)) continue;
+  if (!name.includes(values.only ?? "")) continue;
   const value = Math.round(fn() * 100) / 100;
   if (Number.isNaN(value)) continue;
   results[name] = value;

@@ -11,6 +11,9 @@ import { emitIpv4, Ipv4, PROTO } from "../net/wire/ipv4.ts";
 import { ACK, emitTcp, sealTcp, Tcp } from "../net/wire/tcp.ts";
 import { TcpOptions } from "../net/wire/tcp_options.ts";
 import { Random } from "../net/wire/wire_fixture.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("net_wire", { json: onOff() });
 
 const results: Record<string, number> = {};
 const arena = new Uint8Array(new SharedArrayBuffer(1 << 20));
@@ -78,6 +81,6 @@ measure("seal of a segment of 1,480 B", 500_000, () => {
   return tcp.check;
 });
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify({ name: "net_wire", unit: "ns", results }));
+if (json) console.log(JSON.stringify({ name: "net_wire", unit: "ns", results }));
 else for (const [name, ns] of Object.entries(results)) console.log(`${String(ns).padStart(8)} ns  ${name}`);
 if (sink === 0.5) console.log(sink);

@@ -19,7 +19,9 @@ import type { Client } from "../core/p9/client.ts";
 import { bootNode } from "../tests/node.ts";
 import { allowedCpus } from "../core/host/threads.ts";
 import { formatCpus } from "../core/sched/cpulist.ts";
-import { at, ctl, number, plugin, sleep } from "./cores_help.ts";
+import { cpus, program, root } from "../tests/skip.ts";
+import { at, ctl, plugin, sleep } from "./cores_help.ts";
+import { count, need, oneOf, onOff, readFlags } from "./flags.ts";
 
 /** A kind of quantum: iterations of work, or microseconds; and how many a slice has. */
 interface Kind {
@@ -42,8 +44,13 @@ const FTQ_STEP = 1000;
 const DEVIATES = 2, MEASURE = 0.1, BOUNDS = [1.2, 2, 5, 10, 100];
 /** From a write until the walls stand. */
 const SETTLE_MS = 60;
-const ROUNDS = number("rounds", 15), CPUS = navigator.hardwareConcurrency, LOAD = Deno.loadavg()[0];
-const SHIELD = Deno.args.find((arg) => arg.startsWith("--shield="))?.slice("--shield=".length) ?? "session";
+const flags = readFlags("noise", {
+  json: onOff(),
+  rounds: count(15),
+  shield: oneOf(["off", "session", "user", "host"], "session"),
+});
+need("noise", root, program("gcc"), cpus(2));
+const ROUNDS = flags.rounds, CPUS = navigator.hardwareConcurrency, LOAD = Deno.loadavg()[0];
 
 /** Where this process may run. */
 const OURS = formatCpus(allowedCpus());
@@ -72,7 +79,7 @@ async function underLoad(load: string): Promise<void> {
   await using client = await node.connect();
   await ctl(client, "/sys/plugins/ctl", `load ${plugin}`);
   await ctl(client, "/sys/plugins/quantum/ctl", "lend 0");
-  await ctl(client, "/sys/cores/ctl", `shield ${SHIELD}`).catch((e) => console.error(`no shield: ${e.message}`));
+  await ctl(client, "/sys/cores/ctl", `shield ${flags.shield}`).catch((e) => console.error(`no shield: ${e.message}`));
   for (const kind of KINDS) await slice("isolate, where all run", kind, client); // the engine has optimised it by then
   await using _stop = await startLoad(client, load);
   const mine = new Map(WHO.flatMap((who) => KINDS.map((kind) => [`${who} ${kind.name}`, rowOf(who, kind, load)])));
@@ -191,7 +198,7 @@ function report(): void {
       return { load, kind: name, allToLc: all / own, allToRt: all / rt, cToLc: c / own };
     })
   );
-  if (Deno.args.includes("--json")) {
+  if (flags.json) {
     return console.log(JSON.stringify({ cpus: CPUS, load: LOAD, mode, rounds: ROUNDS, table, ratios: ratiosOf }));
   }
   const kinds = KINDS.map(({ name, samples }) => `${samples} of ${name}`).join(", ");

@@ -15,6 +15,9 @@ import { Srv } from "../core/p9/srv.ts";
 import { transportPair } from "../core/p9/transport_pair.ts";
 import { type MaybePromise, ORDWR, OREAD } from "../core/p9/types.ts";
 import ram from "../plugins/ram/mod.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("ns", { json: onOff() });
 
 const results: Record<string, number> = {};
 const dst = new Uint8Array(4096);
@@ -103,5 +106,5 @@ for (const dialect of ["9P2000", "9P2000.L.r9"] satisfies Dialect[]) {
   await mnt.close();
 }
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify({ name: "ns", unit: "ns", results }));
+if (json) console.log(JSON.stringify({ name: "ns", unit: "ns", results }));
 else for (const [name, ns] of Object.entries(results)) console.log(`${String(ns).padStart(8)} ns  ${name}`);

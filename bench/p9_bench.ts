@@ -14,31 +14,33 @@
  *   --one-cpu   server and client share a CPU
  */
 
-import { parseArgs } from "node:util";
+import { allowedCpus } from "../core/host/threads.ts";
+import { formatCpus } from "../core/sched/cpulist.ts";
 import { compileC, must, ROOT } from "../tests/interop/host.ts";
 import { startDiod, startRing9, startServer, type TestServer } from "../tests/interop/servers.ts";
+import { cpus, program } from "../tests/skip.ts";
+import { commands, count, cpuList, need, onOff, partOf, readFlags, run, seconds, someOf, text } from "./flags.ts";
 import { CASES, family, median, printRow, runCase } from "./p9_load.ts";
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
-    "server-cpus": { type: "string", default: "0" },
-    "one-cpu": { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    idle: { type: "boolean", default: false },
-    placement: { type: "string", multiple: true, default: ["inline", "isolate"] },
-    peer: { type: "string", multiple: true, default: [] },
-    "peer-aname": { type: "string", default: "/" },
-    "peer-work": { type: "string", default: "/" },
-    only: { type: "string" },
-  },
+const values = readFlags("bench:9p", {
+  runs: count(5),
+  seconds: seconds(1),
+  "server-cpus": cpuList(allowedCpus().slice(0, 1)),
+  "one-cpu": onOff(),
+  json: onOff(),
+  idle: onOff(),
+  placement: someOf(["inline", "isolate", "process"], ["inline", "isolate"]),
+  peer: commands(),
+  "peer-aname": text("TREE", "/"),
+  "peer-work": text("DIR", "/"),
+  only: partOf(() => CASES.map(({ name }) => name)),
 });
+need("bench:9p", program("diod"), program("gcc"), program("taskset"), ...values["one-cpu"] ? [] : [cpus(2)]);
 
-const CLIENT_CPU = values["one-cpu"] ? "0" : "1";
-const PINNED = ["taskset", "-c", values["server-cpus"]];
+const CLIENT_CPU = `${allowedCpus()[values["one-cpu"] ? 0 : 1]}`;
+const PINNED = ["taskset", "-c", formatCpus(values["server-cpus"])];
 
-await main();
+await run("bench:9p", main);
 
 async function main(): Promise<void> {
   const p9load = await compileC(`${ROOT}/bench/c/p9load.c`);
@@ -47,7 +49,7 @@ async function main(): Promise<void> {
   for (const start of starters()) servers.push(stack.use(await start()));
   const rows = [];
   for (const bench of CASES.filter(({ name }) => !values.only || name.includes(values.only))) {
-    const how = { runs: Number(values.runs), seconds: Number(values.seconds), clientCpu: CLIENT_CPU };
+    const how = { runs: values.runs, seconds: values.seconds, clientCpu: CLIENT_CPU };
     const samples = await runCase(p9load, bench, servers, how);
     rows.push({
       ...bench,
@@ -66,7 +68,7 @@ function starters(): (() => Promise<TestServer>)[] {
     const args = placement === "inline" ? [] : ["--image", `${ROOT}/bench/images/${placement}`];
     all.push(async () => rename(await startRing9({ prefix: PINNED, args }), `ring9 ${placement}`));
   }
-  for (const [name, command] of values.peer.map(splitPair)) {
+  for (const { name, command } of values.peer) {
     const what = { name, command: command.split(" "), aname: values["peer-aname"], work: values["peer-work"] };
     all.push(() => startServer(what, { prefix: PINNED }));
   }
@@ -117,12 +119,6 @@ async function cpuSeconds(pid: number): Promise<number> {
     return Number(fields[11]) + Number(fields[12]);
   });
   return ticks.reduce((sum, one) => sum + one, 0) / ticksPerSecond;
-}
-
-function splitPair(text: string): [string, string] {
-  const at = text.indexOf("=");
-  if (at < 1) throw new Error(`${text}: expected NAME=VALUE`);
-  return [text.slice(0, at), text.slice(at + 1)];
 }
 
 function rename(server: TestServer, name: string): TestServer {

@@ -1,8 +1,8 @@
 /**
  * What a request costs the client alone: the other end is a transport that answers from memory without a server.
  *
- * Layer: bench. Microseconds of CPU a request: encode, tag, write, read, check, decode, hand on. Run with
- * `deno bench -A bench/p9_client_bench.ts`; divide by REQUESTS.
+ * Layer: bench. Microseconds of CPU a request: encode, tag, write, read, check, decode, hand on. Run:
+ * deno task bench p9_client [--json]; divide by REQUESTS.
  */
 
 import { Client } from "../core/p9/client.ts";

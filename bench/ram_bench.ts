@@ -7,6 +7,9 @@
 import { Req } from "../core/dev.ts";
 import { NONUNAME, ORDWR, OREAD } from "../core/p9/types.ts";
 import { RamDev, ramOptions } from "../plugins/ram/mod.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("ram", { json: onOff() });
 
 const KIB = 1024, MIB = 1024 * KIB;
 const clock = {
@@ -103,5 +106,5 @@ measure("create+remove", 100_000, () => {
   dev.clunk(c);
 });
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify(results));
+if (json) console.log(JSON.stringify(results));
 else for (const [name, value] of Object.entries(results)) console.log(name.padEnd(44), String(value).padStart(12));

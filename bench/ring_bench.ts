@@ -1,7 +1,7 @@
 /**
  * What a message between two pinned isolates costs, on the real ring code, beside two C threads that wake by futex.
  *
- * Run: deno task bench ring [--json], or this file with two CPU numbers. Needs gcc for the C side, and CPUs that nobody
+ * Run: deno task bench ring [--json] [--cpus=A,B]. Needs gcc for the C side, and CPUs that nobody
  * else uses: the load at the start is printed. Figures are medians of ROUNDS runs.
  */
 
@@ -10,14 +10,18 @@ import { createArena } from "../core/ring/arena.ts";
 import { type Budget, DEFAULT_BUDGET } from "../core/ring/doorbell.ts";
 import { DEFAULT_RING_BYTES, ringPair } from "../core/ring/transport.ts";
 import type { Job, Outcome } from "./ring_worker.ts";
+import { program } from "../tests/skip.ts";
+import { cpuList, need, onOff, readFlags } from "./flags.ts";
+
+const flags = readFlags("ring", { json: onOff(), cpus: cpuList([allowedCpus()[0], allowedCpus().at(-1)!], 2) });
+need("ring", program("gcc"));
 
 const ROUNDS = 5;
 /** Hops of a run, spinning and parked. */
 const SPUN = 100_000, PARKED = 4_000;
 const SPIN: Budget = { spin: 1e6, turns: 0, napMs: 0 }, PARK: Budget = { spin: 0, turns: 0, napMs: 0 };
 const LOAD = Deno.loadavg()[0];
-const args = Deno.args.filter((a) => !a.startsWith("--"));
-const CPUS = args.length === 2 ? args.map(Number) : [allowedCpus()[0], allowedCpus().at(-1)!];
+const CPUS = flags.cpus;
 
 interface Row {
   what: string;
@@ -160,7 +164,7 @@ async function runPeer(mode: string, count: number): Promise<number[]> {
 }
 
 function report(): void {
-  if (Deno.args.includes("--json")) {
+  if (flags.json) {
     return console.log(JSON.stringify({ cpus: CPUS, rounds: ROUNDS, load: LOAD, rows }));
   }
   console.log(`CPUs ${CPUS.join(" and ")}, medians of ${ROUNDS} runs, load at the start ${LOAD.toFixed(1)}\n`);

@@ -9,7 +9,6 @@
  * at before it sleeps. It prints `ready` when it serves, and runs until it is stopped.
  */
 
-import { parseArgs } from "node:util";
 import { DELIVERED, Req, type User } from "../core/dev.ts";
 import { Err, toErr } from "../core/err.ts";
 import { Export } from "../core/export.ts";
@@ -21,42 +20,42 @@ import { checkOptions, parseManifest } from "../core/plugin/manifest.ts";
 import type { Ctx, Plugin } from "../core/plugin/plugin.ts";
 import { ORDWR } from "../core/p9/types.ts";
 import type { NsChan } from "../core/walk.ts";
-import { formatIp, ipFromV4, parseIp, parseMask, V4_BITS } from "../net/addr.ts";
+import { ipFromV4, parseIp, parseMask, V4_BITS } from "../net/addr.ts";
+import { CC_NAMES } from "../net/tcp/cc/algorithms.ts";
+import { micros, oneOf, onOff, readFlags, refuse } from "./flags.ts";
 
 /** What one read or write carries. */
 const IO_BYTES = 64 << 10, ECHO_BYTES = 4096, MAX_DATAGRAM = 65_535 + 52;
 
-const { values: flags } = parseArgs({
-  options: {
-    "no-offload": { type: "boolean", default: false },
-    cc: { type: "string", default: "bbr" },
-    spin: { type: "string", default: "50" },
-  },
-});
+const flags = readFlags("bench:stack", { "no-offload": onOff(), cc: oneOf(CC_NAMES, "bbr"), spin: micros(50) });
 
 /** A variable of the environment. */
 function env(name: string, otherwise?: string): string {
   const value = Deno.env.get(name) ?? otherwise;
   if (value !== undefined) return value;
-  console.error(
-    `bench:stack: ${name} is not set (try: TAP=tap0 IP=10.0.0.2 PEERIP=10.0.0.1 MASK=255.255.255.0 MTU=1500)`,
+  return refuse(
+    "bench:stack",
+    `${name} is not set (try: TAP=tap0 IP=10.0.0.2 PEERIP=10.0.0.1 MASK=255.255.255.0 MTU=1500)`,
   );
-  Deno.exit(2);
 }
 
 const tap = env("TAP"), ip = env("IP"), peer = env("PEERIP"), mtu = Number(env("MTU", "1500"));
 const bits = prefixBits(env("MASK", "255.255.255.0"));
 const kernel = new Kernel({ clock: hostClock, hostowner: "bench" });
 
-await load("root", "root", {});
-await load("ether", "ether0", {
-  device: `tap ${tap}`,
-  mtu,
-  offload: !flags["no-offload"],
-  spinUs: Number(flags.spin),
-  ...isThere(tap) ? {} : { hostAddress: `${peer}/${bits}` },
-});
-await load("ip", "ip", { device: "ether0", address: `${ip}/${bits}`, cc: flags.cc });
+try {
+  await load("root", "root", {});
+  await load("ether", "ether0", {
+    device: `tap ${tap}`,
+    mtu,
+    offload: !flags["no-offload"],
+    spinUs: flags.spin,
+    ...isThere(tap) ? {} : { hostAddress: `${peer}/${bits}` },
+  });
+  await load("ip", "ip", { device: "ether0", address: `${ip}/${bits}`, cc: flags.cc });
+} catch (thrown) {
+  refuse("bench:stack", toErr(thrown).message);
+}
 const init = await kernel.init();
 await init.bind("#ip", "/net", MREPL);
 await init.bind("#ether0", "/net", MAFTER);
@@ -199,6 +198,6 @@ function isThere(name: string): boolean {
 /** Bits of `255.255.255.0`, `24` or `/24`. */
 function prefixBits(mask: string): number {
   const text = /^\d+$/.test(mask) ? `/${mask}` : mask, found = parseMask(text, parseIp(ip) ?? ipFromV4(0));
-  if (found === undefined) throw new Err("EINVAL", `bench:stack: ${mask} is no mask (of ${formatIp(parseIp(ip)!)})`);
+  if (found === undefined) refuse("bench:stack", `MASK: ${mask} is no mask (of ${ip})`);
   return found - V4_BITS;
 }

@@ -10,13 +10,17 @@ import { openTap } from "../devices/tap.ts";
 import { parseIp, UNSPECIFIED, V4_BITS } from "../net/addr.ts";
 import { Stack } from "../net/stack.ts";
 import type { Conn } from "../net/tcp/conn.ts";
+import { onOff, readFlags, refuse } from "./flags.ts";
+
+const flags = readFlags("stack_alone", { "no-offload": onOff() });
 
 const PREFIX = 24, BLOCK = Uint8Array.from({ length: 64 << 10 }, (_, i) => i * 31 >> 3);
-const name = Deno.env.get("TAP") ?? "tap0", ip = parseIp(Deno.env.get("IP") ?? "10.0.0.2")!;
+const name = Deno.env.get("TAP") ?? "tap0";
+const ip = parseIp(Deno.env.get("IP") ?? "10.0.0.2") ?? refuse("stack_alone", "IP: not an address");
 const mac = Uint8Array.of(2, 0, 0, 0, 0, 9), mtu = Number(Deno.env.get("MTU") ?? 1500);
 const now = () => performance.now();
 
-const port = openTap({ name, mac, mtu, up: true, offload: !Deno.args.includes("--no-offload") });
+const port = openTap({ name, mac, mtu, up: true, offload: !flags["no-offload"] });
 const stack = new Stack({
   random: (bytes) => crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>),
   wake: () => queueMicrotask(poll),

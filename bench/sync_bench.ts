@@ -10,6 +10,11 @@
 import { fileURLToPath } from "node:url";
 import { Orders } from "../tests/program_orders.ts";
 import { allowedCpus } from "../core/host/threads.ts";
+import { program } from "../tests/skip.ts";
+import { need, onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("sync", { json: onOff() });
+need("sync", program("gcc"));
 
 const ROUNDS = 5, TARGET_US = 3;
 const LOAD = Deno.loadavg()[0];
@@ -87,7 +92,7 @@ async function buildPeer(): Promise<string> {
 }
 
 function report(): void {
-  if (Deno.args.includes("--json")) {
+  if (json) {
     return console.log(JSON.stringify({ cpus: CPUS, rounds: ROUNDS, load: LOAD, rows }));
   }
   console.log(

@@ -13,6 +13,11 @@ import { byPriority } from "../core/sched/policy.ts";
 import { Rendez } from "../core/sched/rendez.ts";
 import { Sched, type Thread } from "../core/sched/threads.ts";
 import { TimerWheel } from "../core/sched/wheel.ts";
+import { program } from "../tests/skip.ts";
+import { need, onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("thread", { json: onOff() });
+need("thread", program("gcc"));
 
 const ROUNDS = 5, SWITCHES = 1_000_000, BATCH = 1000, TARGET = 5;
 const LOAD = Deno.loadavg()[0];
@@ -146,7 +151,7 @@ function median(all: number[]): number {
 
 function report(): void {
   const ratios = threadRows.map(({ what, p50 }) => ({ what, timesFaster: pthreadNs / p50, target: TARGET }));
-  if (Deno.args.includes("--json")) {
+  if (json) {
     return console.log(JSON.stringify({ cpu: CPU, rounds: ROUNDS, load: LOAD, rows, ratios }));
   }
   console.log(`CPU ${CPU}, medians of ${ROUNDS} runs, load at the start ${LOAD.toFixed(1)}\n`);

@@ -7,6 +7,9 @@
 import { Req } from "../core/dev.ts";
 import { ORDWR, OREAD } from "../core/p9/types.ts";
 import { ctl, dynamic, type MaybePromise, tree } from "../core/plugin/author.ts";
+import { onOff, readFlags } from "./flags.ts";
+
+const { json } = readFlags("tree", { json: onOff() });
 
 const user = { name: "glenda", uid: 1000, gid: 1000 }, req = new Req(user);
 const dev = tree({
@@ -53,5 +56,5 @@ measure("walk, open, read, clunk of a computed file", 200_000, () => {
 });
 measure("a ctl command", 200_000, () => void dev.write(control, command, 0, req));
 
-if (Deno.args.includes("--json")) console.log(JSON.stringify({ name: "tree", unit: "ns", results }));
+if (json) console.log(JSON.stringify({ name: "tree", unit: "ns", results }));
 else for (const [name, ns] of Object.entries(results)) console.log(`${String(ns).padStart(8)} ns  ${name}`);

@@ -14,15 +14,17 @@ export const ROOT: string = new URL("../", import.meta.url).pathname;
 /** What a program printed, and how it ended. */
 export interface Outcome {
   ok: boolean;
+  /** Its exit status. */
+  code: number;
   output: string;
 }
 
 /** Runs Deno in the repository, and keeps what it prints. */
 export async function deno(args: string[], env: Record<string, string> = {}): Promise<Outcome> {
   const command = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env, stdout: "piped", stderr: "piped" });
-  const { success, stdout, stderr } = await command.output();
+  const { success, code, stdout, stderr } = await command.output();
   const decoder = new TextDecoder();
-  return { ok: success, output: decoder.decode(stdout) + decoder.decode(stderr) };
+  return { ok: success, code, output: decoder.decode(stdout) + decoder.decode(stderr) };
 }
 
 /** Text without the colours of a terminal. */
