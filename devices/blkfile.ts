@@ -123,10 +123,13 @@ export class BlkFile implements Disk {
     return new BlkFile(path);
   }
 
-  /** Closes it, and removes the file. */
+  /** Removes the file, and closes it: nobody opens it between the two. */
   async remove(): Promise<void> {
-    await this.close();
-    Deno.removeSync(this.path);
+    try {
+      Deno.removeSync(this.path);
+    } finally {
+      await this.close();
+    }
   }
 
   read(dst: Uint8Array, offset: number): MaybePromise<void> {
