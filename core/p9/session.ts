@@ -60,7 +60,14 @@ export class Session {
   #overflow: Rmsg[] = [];
   #epoch = 0;
   #flushQueued = false;
-  #cancelDeadline: (() => void) | null = null;
+  /** Messages that have been begun. */
+  #begun = 0;
+  /** Attaches under way. */
+  #attaching = 0;
+  #ended = false;
+  /** What is to come in time, and how to stop waiting for it. */
+  #due: string | null = null;
+  #cancelDeadline: (() => void) | undefined;
 
   constructor(srv: Srv, transport: Transport) {
     this.srv = srv;
@@ -79,7 +86,7 @@ export class Session {
 
   /** Serves until the connection ends. Resolves when every fid is clunked. */
   async run(): Promise<void> {
-    this.#deadline(this.srv.limits.handshakeMs, "no version and attach in time");
+    this.#watch();
     try {
       for (;;) {
         const more = this.#input.fill();
@@ -89,9 +96,7 @@ export class Session {
           this.#begin();
         }
         this.output.flush();
-        if (this.#input.partial) {
-          this.#deadline(this.srv.limits.messageMs, "the rest of a message did not come in time");
-        } else if (this.user) this.#clearDeadline();
+        this.#watch();
       }
     } catch (e) {
       this.srv.stats.badFrames++;
@@ -118,6 +123,7 @@ export class Session {
     const { reader } = this.#input;
     const tag = reader.bytes[reader.at + 1] | (reader.bytes[reader.at + 2] << 8);
     this.srv.stats.requests++;
+    this.#begun++;
     try {
       const msg = decodeT(reader, this.dialect ?? PLAIN);
       if (msg.type === m.Tversion) return this.reply(this.#version(msg));
@@ -136,8 +142,9 @@ export class Session {
       throw new Err("EAGAIN", `too many requests in flight (${this.srv.limits.inFlight})`);
     }
     if (msg.type === m.Tattach) {
-      const req = new Req(this.srv.user(msg.uname, msg.nuname));
-      return this.#answer(msg.tag, req, null, this.#ops.attach(msg, req));
+      const req = new Req(this.srv.user(msg.uname, msg.nuname)), attached = this.#ops.attach(msg, req);
+      if (attached instanceof Promise) this.#watchAttach(attached);
+      return this.#answer(msg.tag, req, null, attached);
     }
     // diod's clients take ENOENT, and nothing else, for an invitation to attach without.
     if (msg.type === m.Tauth) throw new Err("ENOENT", "authentication not required");
@@ -311,21 +318,47 @@ export class Session {
 
   // ---- the end
 
-  #deadline(afterMs: number, why: string): void {
-    if (this.#cancelDeadline || afterMs === 0) return;
+  /** Sets the limit that holds now, or lifts it. One on the client does not run while it waits for us. */
+  #watch(): void {
+    const { handshakeMs, messageMs } = this.srv.limits;
+    if (this.#ended) return;
+    if (!this.user && this.#attaching === 0) this.#deadline("no version and attach in time", handshakeMs);
+    else if (this.#input.partial) this.#deadline("the rest of a message did not come in time", messageMs);
+    else this.#clearDeadline();
+  }
+
+  #watchAttach(attach: Promise<unknown>): void {
+    const over = () => {
+      this.#attaching--;
+      this.#watch();
+    };
+    this.#attaching++;
+    attach.then(over, over);
+  }
+
+  #deadline(due: string, afterMs: number): void {
+    if (this.#due === due) return;
+    this.#clearDeadline();
+    if (afterMs === 0) return;
+    const begun = this.#begun;
+    this.#due = due;
     this.#cancelDeadline = this.srv.clock?.after(afterMs, () => {
-      this.srv.log(`9p: ${this.remote}: ${why}; connection closed`);
+      this.#clearDeadline();
+      if (this.user && this.#begun > begun) return this.#watch(); // what is partial now is a later message
+      this.srv.log(`9p: ${this.remote}: ${due}; connection closed`);
       this.srv.stats.timeouts++;
       this.close();
-    }) ?? null;
+    });
   }
 
   #clearDeadline(): void {
     this.#cancelDeadline?.();
-    this.#cancelDeadline = null;
+    this.#cancelDeadline = undefined;
+    this.#due = null;
   }
 
   async #end(): Promise<void> {
+    this.#ended = true;
     this.#clearDeadline();
     this.#transport.close();
     await this.#reset();

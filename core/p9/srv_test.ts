@@ -312,17 +312,62 @@ Deno.test("connections have a limit", async () => {
   await peer.ended;
 });
 
-Deno.test("who does not say a version in time is cut off, and who does is not", async () => {
-  const alarms: { fn: () => void; off: boolean }[] = [];
-  const clock = {
-    now: () => 0,
-    monotonic: () => 0,
-    after(_ms: number, fn: () => void) {
-      const alarm = { fn, off: false };
-      alarms.push(alarm);
-      return () => void (alarm.off = true);
-    },
+/** A clock whose alarms go off when the test says so. */
+function alarmClock() {
+  const alarms: { ms: number; fn: () => void; off: boolean }[] = [];
+  const after = (ms: number, fn: () => void) => {
+    const alarm = { ms, fn, off: false };
+    alarms.push(alarm);
+    return () => void (alarm.off = true);
   };
+  return { clock: { now: () => 0, monotonic: () => 0, after }, alarms };
+}
+
+Deno.test("who waits for a tree that is still being made does not stall the handshake", async () => {
+  const { clock, alarms } = alarmClock(), made = Promise.withResolvers<Dev>();
+  const srv = new Srv(made.promise, { clock }), peer = new Peer(srv);
+  const attach: Tmsg = { type: m.Tattach, tag: 1, fid: 0, afid: NOFID, uname: "u", aname: "", nuname: 1 };
+  await peer.rpc({ type: m.Tversion, tag: NOTAG, msize: 1 << 16, version: DIALECT.name });
+  assert.deepEqual(alarms.map(({ off }) => off), [false], "it is our turn only when it has asked");
+  await peer.send(attach);
+  await turn();
+  assert.deepEqual(alarms.map(({ off }) => off), [true]);
+  assert.deepEqual(await peer.rpc({ type: m.Tflush, tag: 2, oldtag: 1 }), { type: m.Rflush, tag: 2 });
+  assert.deepEqual(alarms.map(({ off }) => off), [true, false], "it gave up, and is waited for again");
+  await peer.send(attach);
+  await turn();
+  made.resolve(new SlowDev());
+  assert.equal((await peer.receive()).type, m.Rattach);
+  await turn();
+  assert.deepEqual(alarms.map(({ off }) => off), [true, true], "nothing is to come once it is attached");
+  await peer.transport.write(Uint8Array.of(19, 0, 0));
+  await turn();
+  assert.equal(alarms.at(-1)!.ms, srv.limits.messageMs);
+  alarms.at(-1)!.fn();
+  await peer.ended;
+  assert.equal(srv.stats.timeouts, 1);
+});
+
+Deno.test("the time for the rest of a message is each message's own", async () => {
+  const { clock, alarms } = alarmClock(), { srv, peer } = await setUp({ clock });
+  const frame = Uint8Array.of(9, 0, 0, 0, m.Tflush, 20, 0, 21, 0), cut = 5;
+  await peer.transport.write(frame.subarray(0, cut));
+  await turn();
+  const first = alarms.at(-1)!;
+  assert.ok(!first.off && first.ms === srv.limits.messageMs);
+  await peer.transport.write(Uint8Array.of(...frame.subarray(cut), ...frame.subarray(0, cut)));
+  assert.equal((await peer.receive()).type, m.Rflush);
+  first.fn();
+  assert.equal(srv.stats.timeouts, 0, "that message has come");
+  const second = alarms.at(-1)!;
+  assert.ok(second !== first && !second.off);
+  second.fn();
+  await peer.ended;
+  assert.equal(srv.stats.timeouts, 1);
+});
+
+Deno.test("who does not say a version in time is cut off, and who does is not", async () => {
+  const { clock, alarms } = alarmClock();
   const { srv, peer } = await setUp({ clock });
   assert.ok(alarms[0].off, "the deadline is off once attached");
   const mute = new Peer(srv);
