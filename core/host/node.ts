@@ -8,22 +8,22 @@
  * made (who connects meanwhile waits at attach); when a step fails everything that was started is stopped again.
  */
 
-import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Dev, User } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import { Export } from "../export.ts";
 import { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { runNamespace } from "../nsfile.ts";
-import { parseLines, quote } from "../path.ts";
+import { parseLines } from "../path.ts";
 import { type Address, formatDial, isLoopback, parseDial } from "../p9/dial.ts";
 import { claimedUser, Srv } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
-import { type Image, type ImagePlugin, parseImage } from "../plugin/image.ts";
+import type { Image, ImagePlugin } from "../plugin/image.ts";
 import { startOrder } from "../plugin/levels.ts";
 import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
 import type { Proc } from "../proc.ts";
 import { hostClock } from "./clock.ts";
+import { imageFolder, readImage } from "./images.ts";
 import { openCores } from "./members.ts";
 import { NodePlugins } from "./plugin_host.ts";
 import { Programs } from "./program.ts";
@@ -90,7 +90,7 @@ export class Node {
   /** Boots. Throws what stands in the way, with everything stopped again. */
   static async boot(options: NodeOptions, warden: Warden, events: NodeEvents): Promise<Node> {
     const project = new URL(options.project);
-    const { image, folder } = readImage(project, options.image);
+    const image = readImage(project, options.image), folder = imageFolder(project, options.image);
     const addresses = [...options.listen, ...image.listen];
     for (const address of addresses) checkListen(address); // before anything runs
     events.image(image);
@@ -249,22 +249,6 @@ function hostowner(image: Image): User {
   const uid = Deno.uid() ?? 0;
   const name = image.hostowner ?? Deno.env.get("USER") ?? Deno.env.get("LOGNAME") ?? (uid === 0 ? "root" : String(uid));
   return { name, uid, gid: Deno.gid() ?? uid };
-}
-
-/** Reads the image of a folder of images/, or of a path. */
-function readImage(project: URL, name: string): { image: Image; folder: URL } {
-  const folder = /^\.{0,2}\//.test(name) ? pathToFileURL(`${name}/`) : new URL(`images/${name}/`, project);
-  const path = fileURLToPath(new URL("image.json", folder));
-  try {
-    return { image: parseImage(Deno.readTextFileSync(path), path), folder };
-  } catch (e) {
-    if (!(e instanceof Deno.errors.NotFound || e instanceof Deno.errors.NotADirectory)) throw e;
-    const known = [...Deno.readDirSync(new URL("images/", project))].filter((d) => d.isDirectory).map((d) => d.name);
-    throw new Err(
-      "ENOENT",
-      `no image is called ${quote(name)} (there are: ${known.join(", ")}; or give a path to one)`,
-    );
-  }
 }
 
 function withOptions(plugins: ImagePlugin[], options: NodeOptions["options"]): ImagePlugin[] {
