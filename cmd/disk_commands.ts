@@ -1,17 +1,24 @@
 /**
  * The commands of the program disk.
  *
- * Layer: cmd, over disk_trees.ts. What holds always: a new disk is made beside its place, under a name of its own, and
+ * Layer: cmd, over disk_trees.ts; of an image's disks the plugin ext2 (source.ts) says what they are to be. What holds always: a new disk is made beside its place, under a name of its own, and
  * moved there when it is whole, so that what fails leaves nothing behind.
  */
 
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Err } from "../core/err.ts";
+import { imageFolder, readImage } from "../core/host/images.ts";
 import { BlkFile } from "../devices/blkfile.ts";
-import type { ArchiveEntry } from "../fs/archive.ts";
+import type { Archive } from "../fs/archive.ts";
+import { writeArchive } from "../fs/archive_file.ts";
 import { Ext2 } from "../fs/ext2/fs.ts";
+import { counted, makeVolume, roomFor } from "../fs/ext2/make.ts";
 import { mkfs, type MkfsOptions } from "../fs/ext2/mkfs.ts";
 import { unpackExt2 } from "../fs/ext2/pack.ts";
-import { changed, digestOf, openTree, unpackFolder, writeArchive } from "./disk_trees.ts";
+import { openTree } from "../plugins/ext2/origin.ts";
+import { labelOf, parseVolume, type Source, treePath } from "../plugins/ext2/source.ts";
+import { changed, digestOf, openAnyTree, unpackFolder } from "./disk_trees.ts";
 
 /** Options of the command line, as text. */
 export interface DiskFlags {
@@ -36,67 +43,85 @@ interface Command {
 export const COMMANDS = new Map<string, Command>([
   ["mkfs", { words: 2, usage: "FILE SIZE", run: makeDisk }],
   ["build", { words: 2, usage: "FROM FILE", run: build }],
+  ["image", { words: 2, usage: "IMAGE FOLDER", run: buildImage }],
   ["pack", { words: 2, usage: "FROM ARCHIVE", run: pack }],
   ["unpack", { words: 2, usage: "FROM TO", run: unpack }],
   ["fsck", { words: 1, usage: "FILE", run: fsck }],
 ]);
 
 const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
-const MIB = 1 << 20, MIN_DISK_BYTES = 1 << 20, BYTES_PER_INODE = 8192;
+/** The folder of the system: where images/ is. */
+const PROJECT = new URL("../", import.meta.url);
 /** Exit statuses of fsck(8). */
 const FSCK_MENDED = 1, FSCK_LEFT = 4;
 
 async function makeDisk([file, size]: string[], flags: DiskFlags): Promise<number> {
   const uuid = flags.uuid === undefined ? crypto.getRandomValues(new Uint8Array(16)) : parseUuid(flags.uuid);
-  await whole(file, flags, (path) => newDisk(path, parseSize(size), { ...mkfsOptions(flags), uuid, now: Date.now() }));
+  const options = { ...mkfsOptions(flags), uuid, now: Date.now(), zeroed: true };
+  await whole(file, flags, (path) => onNewDisk(path, parseSize(size), async (disk) => void await mkfs(disk, options)));
   return 0;
 }
 
-/** A new disk in a new file. */
-async function newDisk(path: string, size: number, options: MkfsOptions): Promise<void> {
+async function build([from, file]: string[], flags: DiskFlags): Promise<number> {
+  if (from === "-") throw new Err("EINVAL", "build reads its tree twice: it takes no standard input");
+  const owner = parseOwner(flags.owner ?? "0:0"), latest = latestOf(flags);
+  await buildDisk(file, () => changed(openAnyTree(from), { owner, latest }), flags);
+  return 0;
+}
+
+/** The disks that the first boot of an image makes. */
+async function buildImage([name, folder]: string[], flags: DiskFlags): Promise<number> {
+  const image = fileURLToPath(imageFolder(PROJECT, name)), latest = latestOf(flags);
+  const owner = flags.owner === undefined ? undefined : parseOwner(flags.owner);
+  const sources = volumesOf(name).filter(({ create, disk }) => create > 0 && !disk.startsWith("/"));
+  if (sources.length === 0) throw new Err("ENOENT", `the image ${name} makes no disks in its data folder`);
+  for (const source of sources) {
+    const settled = latest === Infinity ? 0 : latest, file = `${folder}/${source.disk}`;
+    const tree = () => source.from === "" ? nothing() : openTree(treePath(source, { image }), { settled });
+    await Deno.mkdir(dirname(file), { recursive: true });
+    await buildDisk(file, () => changed(tree(), { owner, latest }), {
+      size: `${source.create}`,
+      label: labelOf(source),
+      ...flags,
+    });
+  }
+  return 0;
+}
+
+/** The volumes that an image opens, of all its ext2 plugins. */
+function volumesOf(image: string): Source[] {
+  const plugins = readImage(PROJECT, image).plugins.filter(({ plugin }) => /(^|\/)ext2\/*$/.test(plugin));
+  return plugins.flatMap(({ options }) => ((options.volumes ?? []) as string[]).map(parseVolume));
+}
+
+async function* nothing(): AsyncGenerator<never> {}
+
+/** Makes a disk with a tree on it, and says what it is. */
+async function buildDisk(file: string, tree: () => Archive, flags: DiskFlags): Promise<void> {
+  const needs = { bytes: 0, files: 0, newest: 0 }, label = flags.label ?? "";
+  const digest = await digestOf(counted(tree(), needs), label);
+  const size = flags.size === undefined ? roomFor(needs) : parseSize(flags.size);
+  const uuid = flags.uuid === undefined ? uuidOf(digest) : parseUuid(flags.uuid), now = needs.newest * 1000;
+  const options = { ...mkfsOptions(flags), uuid, now, zeroed: true };
+  await whole(file, flags, (path) => {
+    return onNewDisk(path, size, (disk) => makeVolume(disk, { tree: tree(), needs }, options));
+  });
+  console.log(`${file}: ${needs.files} files, uuid ${uuidText(uuid)}`);
+}
+
+/** Runs `use` on a new disk in a new file. */
+async function onNewDisk(path: string, size: number, use: (disk: BlkFile) => Promise<void>): Promise<void> {
   const disk = BlkFile.create(path, size - (size % 65536));
   try {
-    await mkfs(disk, { zeroed: true, ...options });
+    await use(disk);
   } finally {
     await disk.close();
   }
 }
 
-async function build([from, file]: string[], flags: DiskFlags): Promise<number> {
-  if (from === "-") throw new Err("EINVAL", "build reads its tree twice: it takes no standard input");
-  const needs = { bytes: 0, files: 0, newest: 0 };
-  const tree = () => changed(openTree(from), { owner: parseOwner(flags.owner ?? "0:0"), latest: latestOf(flags) });
-  const digest = await digestOf(counted(tree(), needs));
-  const size = flags.size === undefined ? roomFor(needs) : parseSize(flags.size);
-  const uuid = flags.uuid === undefined ? uuidOf(digest) : parseUuid(flags.uuid), now = needs.newest * 1000;
-  await whole(file, flags, async (path) => {
-    const bytesPerInode = Math.max(1024, Math.min(BYTES_PER_INODE, Math.floor(size / (needs.files * 1.2 + 32))));
-    await newDisk(path, size, { ...mkfsOptions(flags), uuid, now, bytesPerInode });
-    await onDisk(path, { now: () => now }, (fs) => unpackExt2(fs, tree()));
-  });
-  return 0;
-}
-
-/** Counts what passes. */
-async function* counted(
-  tree: AsyncIterable<ArchiveEntry>,
-  needs: { bytes: number; files: number; newest: number },
-): AsyncGenerator<ArchiveEntry> {
-  for await (const entry of tree) {
-    needs.files++;
-    needs.bytes += Math.ceil(entry.size / 4096) * 4096 + (entry.kind === "dir" ? 4096 : 0);
-    needs.newest = Math.max(needs.newest, entry.mtime.sec);
-    yield entry;
-  }
-}
-
-function roomFor(needs: { bytes: number; files: number }): number {
-  return Math.ceil(Math.max(MIN_DISK_BYTES, (needs.bytes + needs.files * 512) * 1.25 + MIN_DISK_BYTES) / MIB) * MIB;
-}
-
 async function pack([from, archive]: string[], flags: DiskFlags): Promise<number> {
   const owner = flags.owner === undefined ? undefined : parseOwner(flags.owner);
-  const tree = changed(openTree(from), { owner, latest: latestOf(flags) });
+  const tree = changed(openAnyTree(from), { owner, latest: latestOf(flags) });
   if (archive === "-") await writeArchive(tree, Deno.stdout.writable, false);
   else {
     await whole(archive, flags, async (path) => {
@@ -109,7 +134,7 @@ async function pack([from, archive]: string[], flags: DiskFlags): Promise<number
 
 async function unpack([from, to]: string[], flags: DiskFlags): Promise<number> {
   const owner = flags.owner === undefined ? undefined : parseOwner(flags.owner);
-  const tree = changed(openTree(from), { owner, latest: latestOf(flags) });
+  const tree = changed(openAnyTree(from), { owner, latest: latestOf(flags) });
   const there = await Deno.stat(to).catch(() => null);
   if (there?.isFile) await onDisk(to, { now: Date.now }, (fs) => unpackExt2(fs, tree));
   else await unpackFolder(to, tree);
@@ -201,4 +226,8 @@ function uuidOf(digest: Uint8Array): Uint8Array {
   uuid[6] = (uuid[6] & 0x0f) | 0x80;
   uuid[8] = (uuid[8] & 0x3f) | 0x80;
   return uuid;
+}
+
+function uuidText(uuid: Uint8Array): string {
+  return uuid.toHex().replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }

@@ -1,8 +1,8 @@
 /**
- * Trees for the program disk: folders of the host, disks and archives, each as a row of entries; and rows into folders
- * and archives.
+ * Trees for the program disk: what a path names as a row of entries, and rows into folders.
  *
- * Layer: cmd. Extended attributes of the host's files are out of Deno's reach: they are neither read nor written.
+ * Layer: cmd, over plugins/ext2/origin.ts, which reads trees. Extended attributes of the host's files are out of Deno's
+ * reach: they are neither read nor written.
  *
  * What holds always: nothing is written outside of the folder that was named: a symlink on the way is refused.
  */
@@ -12,122 +12,26 @@ import { lchown } from "node:fs/promises";
 import { Err } from "../core/err.ts";
 import { errnoErr, libcCalls } from "../core/host/libc.ts";
 import { S_IFBLK, S_IFCHR, S_IFIFO } from "../core/p9/mode.ts";
-import { BlkFile } from "../devices/blkfile.ts";
-import { type Archive, type ArchiveEntry, type EntryKind, newEntry } from "../fs/archive.ts";
-import { Ext2 } from "../fs/ext2/fs.ts";
-import { packExt2 } from "../fs/ext2/pack.ts";
-import { readTar, writeTar } from "../fs/tar.ts";
+import type { Archive, ArchiveEntry } from "../fs/archive.ts";
+import { readArchive } from "../fs/archive_file.ts";
+import { writeTar } from "../fs/tar.ts";
+import { openTree } from "../plugins/ext2/origin.ts";
 
 const calls = libcCalls({
   mknod: { parameters: ["buffer", "u32", "u64"], result: "i32" },
 }, "make a device or fifo");
 
-const EXT2_MAGIC_AT = 1024 + 56, PIECE_BYTES = 1 << 18;
-
-/** The tree that a path names: a folder, a disk, or an archive. */
-export async function* openTree(path: string): AsyncGenerator<ArchiveEntry> {
-  if (path !== "-" && (await Deno.stat(path)).isDirectory) yield* packFolder(path, "", new Map());
-  else if (path !== "-" && await isExt2(path)) yield* packDisk(path);
-  else yield* readArchive(path);
+/** The tree that a path names: a folder, a disk, or an archive; "-" is an archive from standard input. */
+export async function* openAnyTree(path: string): AsyncGenerator<ArchiveEntry> {
+  if (path === "-") yield* readArchive(Deno.stdin.readable, "standard input");
+  else yield* openTree(await Deno.realPath(path));
 }
 
-async function isExt2(path: string): Promise<boolean> {
-  using file = await Deno.open(path);
-  const magic = new Uint8Array(2);
-  await file.seek(EXT2_MAGIC_AT, Deno.SeekMode.Start);
-  return await file.read(magic) === 2 && magic[0] === 0x53 && magic[1] === 0xef;
-}
-
-async function* packDisk(path: string): AsyncGenerator<ArchiveEntry> {
-  const disk = new BlkFile(path, { readOnly: true });
-  try {
-    yield* packExt2(await Ext2.open(disk, { now: Date.now, readOnly: true }));
-  } finally {
-    await disk.close();
-  }
-}
-
-/** All files below a folder but sockets; `names` has the first name of each file with several. */
-async function* packFolder(root: string, path: string, names: Map<string, string>): AsyncGenerator<ArchiveEntry> {
-  const at = path === "" ? root : `${root}/${path}`, info = await (path === "" ? Deno.stat(at) : Deno.lstat(at));
-  const kind = kindOf(info);
-  if (!kind) return;
-  const id = `${info.dev}:${info.ino}`, first = kind === "file" && (info.nlink ?? 1) > 1 ? names.get(id) : undefined;
-  const entry = newEntry(path, first === undefined ? kind : "link");
-  const ms = info.mtime?.getTime() ?? 0, sec = Math.floor(ms / 1000);
-  entry.mode = (info.mode ?? 0o644) & 0o7777;
-  [entry.uid, entry.gid] = [info.uid ?? 0, info.gid ?? 0];
-  entry.mtime = { sec, nsec: Math.floor((ms - sec * 1000) * 1e6) };
-  if (first !== undefined) entry.target = first;
-  else if (kind === "symlink") entry.target = await Deno.readLink(at);
-  else if (kind === "char" || kind === "block") [entry.major, entry.minor] = deviceOf(info.rdev ?? 0);
-  else if (kind === "file") {
-    entry.size = info.size;
-    entry.data = fileData(at, info.size);
-  }
-  names.set(id, path);
-  yield entry;
-  if (kind !== "dir") return;
-  const children: string[] = [];
-  for await (const child of Deno.readDir(at)) children.push(child.name);
-  for (const name of children.sort()) yield* packFolder(root, path === "" ? name : `${path}/${name}`, names);
-}
-
-function kindOf(info: Deno.FileInfo): EntryKind | undefined {
-  if (info.isFile) return "file";
-  if (info.isDirectory) return "dir";
-  if (info.isSymlink) return "symlink";
-  if (info.isCharDevice) return "char";
-  if (info.isBlockDevice) return "block";
-  return info.isFifo ? "fifo" : undefined;
-}
-
-/** Major and minor number of a device, as Linux packs them. */
-function deviceOf(rdev: number): [number, number] {
-  return [(rdev >>> 8) & 0xfff, (rdev & 0xff) | ((rdev >>> 12) & 0xfff00)];
-}
-
-/** `size` bytes of a file: one that grew meanwhile is cut, one that shrank is filled up by nobody and refused later. */
-async function* fileData(path: string, size: number): AsyncGenerator<Uint8Array> {
-  using file = await Deno.open(path);
-  for (let left = size; left > 0;) {
-    const piece = new Uint8Array(Math.min(left, PIECE_BYTES)), count = await file.read(piece);
-    if (count === null) return;
-    yield piece.subarray(0, count);
-    left -= count;
-  }
-}
-
-/** The entries of a tar file, compressed or not; "-" is standard input. */
-async function* readArchive(path: string): AsyncGenerator<ArchiveEntry> {
-  const bytes = path === "-" ? Deno.stdin.readable : (await Deno.open(path)).readable;
-  const reader = bytes.getReader(), head = await reader.read();
-  reader.releaseLock();
-  const rest = ReadableStream.from(joined(head.value ?? new Uint8Array(0), bytes));
-  const isGzip = head.value?.[0] === 0x1f && head.value?.[1] === 0x8b;
-  try {
-    yield* readTar(isGzip ? rest.pipeThrough(new DecompressionStream("gzip")) : rest);
-  } catch (thrown) {
-    if (!(thrown instanceof TypeError)) throw thrown;
-    throw new Err("EINVAL", `${path}: damaged: ${thrown.message}`, { cause: thrown });
-  }
-}
-
-async function* joined(head: Uint8Array, rest: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  yield head as Uint8Array<ArrayBuffer>;
-  for await (const piece of rest) yield piece as Uint8Array<ArrayBuffer>;
-}
-
-/** Writes a tree as a tar file. */
-export async function writeArchive(tree: Archive, to: WritableStream<Uint8Array>, gzip: boolean): Promise<void> {
-  const bytes = ReadableStream.from(writeTar(tree) as AsyncGenerator<Uint8Array<ArrayBuffer>>);
-  await (gzip ? bytes.pipeThrough(new CompressionStream("gzip")) : bytes).pipeTo(to);
-}
-
-/** The SHA-256 of the tar file that a tree makes. */
-export async function digestOf(tree: Archive): Promise<Uint8Array> {
+/** The SHA-256 of the tar file that a tree makes, and of a label. */
+export async function digestOf(tree: Archive, label: string): Promise<Uint8Array> {
   const hash = createHash("sha256");
   for await (const piece of writeTar(tree)) hash.update(piece);
+  hash.update(label);
   return new Uint8Array(hash.digest());
 }
 

@@ -48,6 +48,7 @@ export class Fixture {
       atime: "relatime",
       users: "",
       folder: "",
+      image: "",
       ...options,
     });
     this.front = new Front("ext2", { control: tree({}), empty: tree({}) }, this.volumes);

@@ -19,7 +19,7 @@ import { mkfs } from "../../fs/ext2/mkfs.ts";
 import { Front } from "./front.ts";
 import { hostPath, parseBytes, parseSource, parseVolume } from "./source.ts";
 import type { AtimePolicy } from "./volume_dev.ts";
-import { type OpenVolume, Volumes } from "./volumes.ts";
+import { madeText, type OpenVolume, Volumes } from "./volumes.ts";
 
 export { Front } from "./front.ts";
 export { Volumes, type VolumesOptions } from "./volumes.ts";
@@ -43,14 +43,24 @@ export default definePlugin({
       atime: (options.atime ?? "relatime") as AtimePolicy,
       users: String(options.users ?? ""),
       folder: String(options.folder ?? ""),
+      image: String(options.image ?? ""),
+      turn: ctx.turn,
     });
     ctx.defer(() => volumes.closeAll());
-    for (const text of (options.volumes ?? []) as string[]) {
-      await volumes.openIfCan(parseVolume(text), { takeOver: reason !== "fresh" });
-    }
+    for (const text of (options.volumes ?? []) as string[]) await openLine(volumes, text, reason !== "fresh");
     return new Front(ctx.name, { control: controlTree(volumes, ctx), empty: tree({}, ctx) }, volumes);
   },
 });
+
+/** Opens what a line of the option `volumes` says; errors tell the line. */
+async function openLine(volumes: Volumes, text: string, takeOver: boolean): Promise<void> {
+  try {
+    await volumes.openIfCan(parseVolume(text), { takeOver });
+  } catch (thrown) {
+    const err = toErr(thrown);
+    throw new Err(err.code, `volumes: "${text}": ${err.message}`, { cause: err });
+  }
+}
 
 /** A file of the first proc's name space as a disk. */
 async function openFile(kernel: Kernel, path: string, readOnly: boolean): Promise<Disk> {
@@ -79,7 +89,7 @@ function controlTree(volumes: Volumes, ctx: Ctx): Tree {
     ctl: ctl({
       "open name disk words...": {
         help:
-          "[ro] [create=SIZE] [repair] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
+          "[ro] [create=SIZE] [from=TREE] [repair] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
         run: async (name, disk, words) => void await volumes.open(parseSource(name, disk, words)),
       },
       "close name [force]": {
@@ -124,6 +134,7 @@ function statusLine(volumes: Volumes, volume: OpenVolume): string {
     `block ${usage.blockSize} blocks ${usage.blocks} free ${usage.freeBlocks} available ${usage.availableBlocks}`,
     `inodes ${usage.inodes} ifree ${usage.freeInodes} fids ${dev.chans.size}`,
     ...(fs.label === "" ? [] : [`label ${fs.label}`]),
+    ...(volume.made ? [`made ${madeText(volume.made)}`] : []),
     ...(why === null ? [] : [`because ${why}`]),
   ].join(" ") + "\n";
 }

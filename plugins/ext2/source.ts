@@ -2,7 +2,10 @@
  * Where a volume comes from: a file of the host, a file of the name space (`ns!PATH`), memory (`ram!SIZE`).
  *
  * Layer: plugins/ext2, over devices. What it opens is owned by queue (devices/disk_queue.ts), so that no disk has two
- * owners. A disk in memory is made with an empty volume on it.
+ * owners. A volume is made in memory, and where `create=` wants one: empty, or with a tree of the host on it (origin.ts).
+ *
+ * What holds always: only a disk that begins with zeros gets a new volume, which is there when it is whole
+ * (fs/ext2/make.ts). A file that was made for a volume which could not be made is removed.
  */
 
 import { Err, toErr } from "../../core/err.ts";
@@ -13,7 +16,8 @@ import { BlkRam } from "../../devices/blkram.ts";
 import { type Disk, DiskPart } from "../../devices/disk.ts";
 import { ownDisk, type OwnedDisk } from "../../devices/disk_queue.ts";
 import { readPartitions } from "../../devices/partition.ts";
-import { mkfs } from "../../fs/ext2/mkfs.ts";
+import { isBlank, makeVolume, needsOf } from "../../fs/ext2/make.ts";
+import { checkTree, openTree } from "./origin.ts";
 import type { AtimePolicy } from "./volume_dev.ts";
 
 /** A volume as a user asks for it. */
@@ -32,15 +36,18 @@ export interface Source {
   cacheBytes: number;
   /** Size in bytes of the disk that is made if there is none; 0: none is made. */
   create: number;
+  /** What a disk that is made is filled with: a folder, a disk or an archive of the host; empty: nothing. */
+  from: string;
   /** A volume that was not closed is mended, as far as that is safe. */
   repair: boolean;
   /** That it can not be opened is told, and stops nothing. */
   optional: boolean;
 }
 
-/** Sizes of new disks are multiples of this; what of a disk is looked at to see whether it is blank. */
-const DISK_UNIT = 65536, HEAD_BYTES = 4096;
-const WORDS = "ro direct noatime relatime strictatime repair optional create= part= cache= inflight=";
+/** Sizes of new disks are multiples of this; of those in memory of that. */
+const DISK_UNIT = 65536, RAM_UNIT = 4096;
+const MAX_LABEL = 16;
+const WORDS = "ro direct noatime relatime strictatime repair optional create= from= part= cache= inflight=";
 const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
 
 /** `NAME=DISK WORD...` of an option. */
@@ -64,21 +71,26 @@ export function parseSource(name: string, disk: string, words: string[]): Source
     atime: undefined,
     cacheBytes: 0,
     create: 0,
+    from: "",
     repair: false,
     optional: false,
   };
   for (const word of words) applyWord(source, word);
+  if (source.from !== "" && source.create === 0 && !isRam(source)) {
+    throw new Err("EINVAL", `from=${source.from} fills a disk that is made: it wants create=SIZE beside it`);
+  }
   return source;
 }
 
 function applyWord(source: Source, word: string): void {
-  const [key, value] = word.split("=", 2);
+  const [, key, value] = /^([^=]+)=(.*)$/s.exec(word) ?? [];
   if (word === "ro") source.readOnly = true;
   else if (word === "direct") source.direct = true;
   else if (word === "noatime" || word === "relatime" || word === "strictatime") source.atime = word;
   else if (word === "repair") source.repair = true;
   else if (word === "optional") source.optional = true;
   else if (key === "create" && value) source.create = parseBytes(value);
+  else if (key === "from" && value) source.from = value;
   else if (key === "part" && value) source.part = value;
   else if (key === "cache" && value) source.cacheBytes = parseBytes(value);
   else if (key === "inflight" && /^\d{1,3}$/.test(value ?? "")) source.inFlight = Number(value);
@@ -102,23 +114,38 @@ export interface OpenContext {
   takeOver: boolean;
   /** Where the disks are whose path is relative; empty where there is no such place. */
   folder: string;
+  /** The same for what a disk is filled with: the image's folder. */
+  image: string;
+  /** Lets others run between two pieces of work. */
+  turn?(): Promise<void>;
   onRevoke(): Promise<void>;
   /** Opens a file of the name space; not there where the plugin has none. */
   openFile?(path: string, readOnly: boolean): Promise<Disk>;
 }
 
+/** A volume that was made just now: how many files, directories among them, it was filled with, and from where. */
+export interface Made {
+  files: number;
+  from: string;
+}
+
+/** A disk that is ours. */
+export interface OpenedDisk extends OwnedDisk {
+  readonly made: Made | null;
+}
+
 /** Opens what a source names; owned until it is released. */
-export async function openSource(source: Source, context: OpenContext): Promise<OwnedDisk> {
-  const ram = /^ram!(.+)$/.exec(source.disk);
-  if (ram) return freshRam(parseBytes(ram[1]), context);
+export async function openSource(source: Source, context: OpenContext): Promise<OpenedDisk> {
+  if (isRam(source)) return await freshRam(source, context);
   const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
   const path = inTree === undefined ? hostPath(source.disk, context) : source.disk;
   const { readOnly } = source;
   const file = inTree === undefined ? undefined : await openInTree(inTree, readOnly, context);
+  let created: BlkFile | undefined;
   const owned = await ownDisk(context.queues, {
     path,
     owner: context.owner,
-    open: () => file ?? openHostFile(path, source),
+    open: () => file ?? openHostFile(path, source) ?? (created = createHostFile(path, source, context)),
     takeOver: context.takeOver,
     onRevoke: context.onRevoke,
   }).catch(async (thrown) => {
@@ -126,10 +153,11 @@ export async function openSource(source: Source, context: OpenContext): Promise<
     throw thrown;
   });
   try {
-    if (source.create > 0) await formatBlank(owned.disk, source, context);
-    if (source.part === "") return owned;
-    return { disk: await partOf(owned.disk, source), release: owned.release };
+    const made = await makeIfBlank(owned.disk, source, context, created !== undefined);
+    const disk = source.part === "" ? owned.disk : await partOf(owned.disk, source);
+    return { disk, made, release: () => owned.release() };
   } catch (thrown) {
+    await created?.remove();
     await owned.release();
     throw thrown;
   }
@@ -147,27 +175,77 @@ export function hostPath(disk: string, context: { folder: string }): string {
   return path;
 }
 
-/** Opens a file or device of the host; makes a file that is not there, if that is wanted. */
-function openHostFile(path: string, source: Source): Disk {
-  const { readOnly, direct, inFlight, create } = source;
-  const open = () => new BlkFile(path, { readOnly, direct, inFlight });
+/** What a disk that is made is filled with: a path of the host. */
+export function treePath(source: Source, context: { image: string }): string {
+  return hostPath(source.from, { folder: context.image.replace(/\/$/, "") });
+}
+
+/** What a volume that is made is called on its disk. */
+export function labelOf(source: Source): string {
+  return source.name.slice(0, MAX_LABEL);
+}
+
+/** Opens a file or device of the host; null when it is not there, and one is wanted. */
+function openHostFile(path: string, { readOnly, direct, inFlight, create }: Source): BlkFile | null {
   try {
-    return open();
+    return new BlkFile(path, { readOnly, direct, inFlight });
   } catch (thrown) {
     if (create === 0 || toErr(thrown).code !== "ENOENT") throw thrown;
-    BlkFile.create(path, create - (create % DISK_UNIT), { folders: true }).close();
-    return open();
+    return null;
   }
 }
 
-/** Makes a volume on a disk whose beginning is all zeros: one that is new, or whose making was cut off. */
-async function formatBlank(disk: Disk, source: Source, context: OpenContext): Promise<void> {
-  const head = new Uint8Array(HEAD_BYTES), uuid = new Uint8Array(16);
-  await disk.read(head, 0);
-  if (head.some((byte) => byte !== 0)) return;
-  context.random(uuid);
-  await mkfs(disk, { uuid, now: context.now(), zeroed: true, label: source.name.slice(0, 16) });
+/** Makes a file for a disk, if there is what to fill it with. It is opened for writing, also for a volume read only. */
+function createHostFile(path: string, source: Source, context: OpenContext): BlkFile {
+  const { direct, inFlight, create } = source;
+  try {
+    if (source.from !== "") checkTree(treePath(source, context));
+  } catch (thrown) {
+    throw onTree(source, thrown);
+  }
+  BlkFile.create(path, create - (create % DISK_UNIT), { folders: true }).close();
+  return new BlkFile(path, { direct, inFlight });
 }
+
+/** Makes a volume on a disk that is blank; what lies behind the head of one that was there before is nobody's. */
+async function makeIfBlank(
+  disk: Disk,
+  source: Source,
+  context: OpenContext,
+  isNew: boolean,
+): Promise<Made | null> {
+  if (source.create === 0 || !(isNew || await isBlank(disk))) return null;
+  if (!isNew) await disk.discard?.(0, disk.size);
+  return await makeOn(disk, source, context, isNew);
+}
+
+/** Makes a volume. No two disks have the same uuid; all else is as the program disk makes it of the same tree. */
+async function makeOn(
+  disk: Disk,
+  source: Source,
+  context: OpenContext,
+  zeroed: boolean,
+): Promise<Made> {
+  const uuid = new Uint8Array(16), now = context.now(), label = labelOf(source);
+  context.random(uuid);
+  try {
+    const from = source.from && treePath(source, context);
+    const how = { settled: Math.floor(now / 1000), turn: context.turn };
+    const tree = () => from === "" ? nothing() : openTree(from, how), needs = await needsOf(tree());
+    await makeVolume(disk, { tree: tree(), needs }, { uuid, now, zeroed, label });
+    return { files: Math.max(0, needs.files - 1), from }; // the root is no file
+  } catch (thrown) {
+    throw onTree(source, thrown);
+  }
+}
+
+/** The error, told of what the disk is filled with. */
+function onTree({ from }: Source, thrown: unknown): Err {
+  const { code, message } = toErr(thrown);
+  return new Err(code, from === "" ? message : `from=${from}: ${message}`, { cause: thrown });
+}
+
+async function* nothing(): AsyncGenerator<never> {}
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
   if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
@@ -186,9 +264,12 @@ async function partOf(disk: Disk, source: Source): Promise<Disk> {
   return new DiskPart(disk, { start: found.start * sectorBytes, size: (found.end - found.start) * sectorBytes });
 }
 
-async function freshRam(bytes: number, context: OpenContext): Promise<OwnedDisk> {
-  const disk = new BlkRam(bytes - (bytes % 4096)), uuid = new Uint8Array(16);
-  context.random(uuid);
-  await mkfs(disk, { uuid, now: context.now(), zeroed: true });
-  return { disk, release() {} };
+function isRam(source: Source): boolean {
+  return source.disk.startsWith("ram!");
+}
+
+async function freshRam(source: Source, context: OpenContext): Promise<OpenedDisk> {
+  const bytes = parseBytes(source.disk.slice("ram!".length)), disk = new BlkRam(bytes - (bytes % RAM_UNIT));
+  const made = await makeOn(disk, source, context, true);
+  return { disk, made: source.from === "" ? null : made, release() {} }; // that it is new goes without saying
 }

@@ -14,7 +14,7 @@ import type { Disk } from "../../devices/disk.ts";
 import type { OwnedDisk } from "../../devices/disk_queue.ts";
 import { Ext2, type Report } from "../../fs/ext2/fs.ts";
 import { MAX_VOLUMES } from "./attr.ts";
-import { diskPath, openSource, type Source } from "./source.ts";
+import { diskPath, type Made, openSource, type Source } from "./source.ts";
 import type { VolumeState } from "./state.ts";
 import { type AtimePolicy, VolumeDev } from "./volume_dev.ts";
 
@@ -35,6 +35,10 @@ export interface VolumesOptions {
   users: string;
   /** Where the disks are whose path is relative. */
   folder: string;
+  /** Where the trees are whose path is relative, which new volumes are filled with. */
+  image: string;
+  /** Lets others run between two pieces of work. */
+  turn?(): Promise<void>;
 }
 
 /** An open volume. */
@@ -44,6 +48,8 @@ export interface OpenVolume {
   readonly fs: Ext2;
   readonly dev: VolumeDev;
   readonly owned: OwnedDisk;
+  /** Set when it was made anew. */
+  readonly made: Made | null;
   /** Why it is gone, once it is. */
   gone: Err | null;
   /** Takes back the alarm for the next commit. */
@@ -92,6 +98,7 @@ export class Volumes {
       this.#open.set(name, volume);
       this.absent.delete(name);
       this.#tell(volume);
+      this.#tellMade(volume);
       await this.#afterCrash(volume);
       return volume;
     } catch (thrown) {
@@ -211,7 +218,17 @@ export class Volumes {
         users: this.#options.users,
         changed: () => made.volume && this.#changed(made.volume),
       });
-      return made.volume = { source, number, fs, dev, owned, gone: null, cancel: null, toldWhy: null };
+      return made.volume = {
+        source,
+        number,
+        fs,
+        dev,
+        owned,
+        made: owned.made,
+        gone: null,
+        cancel: null,
+        toldWhy: null,
+      };
     } catch (thrown) {
       await owned.release();
       throw thrown;
@@ -244,12 +261,21 @@ export class Volumes {
     });
   }
 
+  #tellMade({ source, made }: OpenVolume): void {
+    if (made) this.#options.log(`${source.name}: a new volume, ${madeText(made)}`);
+  }
+
   /** Tells the log when a volume cannot be written any more, or not at all. */
   #tell(volume: OpenVolume): void {
     const { fs, source } = volume, why = fs.whyReadOnly;
     if (why !== null && why !== volume.toldWhy) this.#options.log(`${source.name}: read only: ${why}`);
     volume.toldWhy = why;
   }
+}
+
+/** What a volume that was made has: `empty`, `with 12 files from /home/you/tree`. */
+export function madeText({ files, from }: Made): string {
+  return from === "" ? "empty" : `with ${files} files from ${from}`;
 }
 
 /** Wall time that never shows one moment twice, so that each change has a time of its own. */
