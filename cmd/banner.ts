@@ -19,15 +19,18 @@ export function planLine(inst: PluginInstance): string {
   return `  ${inst.name.padEnd(12)} ${inst.placement.padEnd(10)} ${inst.startMs.toFixed(1).padStart(7)} ms${where}`;
 }
 
-/** A line for each disk: where it is, how full; or why it is not there. */
+/** A line for each disk: where it is, how full, and what with if it was made just now; or why it is not there. */
 export function diskLines(status: string): string[] {
   return status.split("\n").filter((line) => line !== "").map((line) => {
     const [name, ...rest] = line.split(" "), word = (key: string) => rest[rest.indexOf(key) + 1];
-    const because = /because (.*)$/.exec(line)?.[1], label = `  disk ${name}`.padEnd(14);
+    const because = /because (.*)$/.exec(line)?.[1],
+      made = / made (.*?)(?= because |$)/.exec(line)?.[1],
+      label = `  disk ${name}`.padEnd(14);
     if (rest[0] === "absent") return `${label} not there: ${because}`;
     const bytes = (key: string) => `${(Number(word(key)) * Number(word("block")) / 2 ** 20).toFixed(0)} MiB`;
+    const fresh = made === undefined ? "" : `, made anew ${made}`;
     const state = rest[0] === "ro" ? `, read only: ${because}` : "";
-    return `${label} ${word("disk")}, ${bytes("free")} of ${bytes("blocks")} free${state}`;
+    return `${label} ${word("disk")}, ${bytes("free")} of ${bytes("blocks")} free${fresh}${state}`;
   });
 }
 

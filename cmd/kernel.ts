@@ -5,7 +5,9 @@
  * Layer: cmd; a worker, started by the warden (boot.ts). The system itself is core/host/node.ts.
  */
 
+import { fileURLToPath } from "node:url";
 import { hostClock } from "../core/host/clock.ts";
+import { imageFolder } from "../core/host/images.ts";
 import { checkListen, makePrivateFolder, Node, type NodeEvents } from "../core/host/node.ts";
 import { Warden } from "../core/host/spawn.ts";
 import { Err, toErr } from "../core/err.ts";
@@ -50,7 +52,8 @@ async function boot(): Promise<Node> {
     listening: (address) => addresses.push(address),
   };
   const { listen } = args, socket = socketPath();
-  const options = { cons: { terminal: args.console ? "host" : "none" }, ext2: { folder: dataFolder() } };
+  const image = fileURLToPath(imageFolder(new URL(args.project), args.image));
+  const options = { cons: { terminal: args.console ? "host" : "none" }, ext2: { folder: dataFolder(), image } };
   const booted = await Node.boot({ project: args.project, image: args.image, listen, options }, warden, events);
   try {
     addresses.unshift(await listenPrivately(booted, socket, say));

@@ -110,7 +110,10 @@ export class Node {
       for (const address of addresses) listening.push(await node.listen(address));
       const text = Deno.readTextFileSync(new URL(image.namespace, folder));
       const file = `${image.name}/${image.namespace}`;
-      await loadAll(supervisor, withOptions(image.plugins, options.options), bindsOf(text, file), events);
+      await loadAll(supervisor, withOptions(image.plugins, options.options), bindsOf(text, file), events)
+        .catch((e) => {
+          throw new Err(toErr(e).code, `${image.name}/image.json: ${toErr(e).message}`, { cause: e });
+        });
       await node.#build(text, file, events);
       node.#report();
       listening.forEach(events.listening);
