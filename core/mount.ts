@@ -68,6 +68,21 @@ export interface Mount {
   /** The name as it was given, absolute; "" for the mount point itself, the member that a union began with. */
   readonly path: string;
   readonly remote?: Remote;
+  /** Who made it for the plugin whose tree it is, so that it goes when that is unloaded; a user's own stays. */
+  made?: "image" | "load";
+}
+
+/** A member that went with its plugin: what puts it back. */
+export interface Withdrawn {
+  readonly made: "image" | "load";
+  readonly source: Source;
+  readonly path: string;
+  readonly flags: number;
+  /** The mount point. */
+  readonly old: string;
+  /** Where it goes while others are there, and while none is: MBEFORE, MAFTER, MREPL. */
+  readonly amongOthers: number;
+  readonly alone: number;
 }
 
 /**
@@ -188,6 +203,23 @@ export class MountTable {
     heads?.delete(head.from.chan.qid.path);
     if (heads?.size === 0) this.#devs.delete(head.from.chan.dev);
     head.drop();
+  }
+
+  /** Takes away what was made for a plugin, a Dev of which is `inst`; answers what puts it back. */
+  withdraw(inst: Instance): Withdrawn[] {
+    const withdrawn: Withdrawn[] = [];
+    for (const head of [...this.heads()]) {
+      const gone = head.mounts.filter(({ held, made, path }) => made && held.inst === inst && path !== "");
+      for (const mount of gone) {
+        const { made, held, path, flags } = mount, first = head.mounts[0] === mount;
+        const amongOthers = first ? MBEFORE : MAFTER;
+        // The mount point's own file is a member where a bind before or after it was the first.
+        const alone = head.mounts.some((member) => member.path === "") ? amongOthers : MREPL;
+        withdrawn.push({ made: made!, source: held.source, path, flags, old: head.path, amongOthers, alone });
+        this.remove(head, mount);
+      }
+    }
+    return withdrawn;
   }
 
   /** Takes all mount points away. */

@@ -23,6 +23,7 @@ import {
   MORDER,
   type Mount,
   MountTable,
+  type Withdrawn,
 } from "./mount.ts";
 import type { Remote, Source } from "./mount.ts";
 import { cleanPath, deviceOf, errOn, quote, splitPath } from "./path.ts";
@@ -189,10 +190,36 @@ export class Pgrp {
     return (await this.#resolveDevice(as, device, [], req)).chan;
   }
 
-  /** Puts what `path` names now on `old`; of a union, all its members. */
-  async bind(as: Dev<Chan>, path: string, old: string, flags: number, req: Req): Promise<void> {
+  /** Puts what `path` names now on `old`; of a union, all its members. `made`: not by a user, but for a plugin. */
+  async bind(
+    as: Dev<Chan>,
+    path: string,
+    old: string,
+    flags: number,
+    req: Req,
+    made?: Mount["made"],
+  ): Promise<void> {
     const place = await this.resolve(as, path, req);
-    await this.#add(as, membersOf(place, cleanPath(path), flags), old, flags, req);
+    const members = membersOf(place, cleanPath(path), flags).map((member) => ({ ...member, made }));
+    await this.#add(as, members, old, flags, req);
+  }
+
+  /** All that is bound by now is the image's: it comes and goes with the plugin whose tree it is. */
+  claim(): void {
+    for (const head of this.#table.heads()) for (const mount of head.mounts) mount.made = "image";
+  }
+
+  /** Takes away what was made for a plugin, a Dev of which is `inst`; answers what puts it back. */
+  withdraw(inst: Instance): Withdrawn[] {
+    return this.#table.withdraw(inst);
+  }
+
+  /** Puts back what was withdrawn, once its plugin is there again. */
+  async restore(as: Dev<Chan>, mount: Withdrawn, req: Req): Promise<void> {
+    const { made, source, path, flags, old } = mount;
+    const { chan } = await this.#resolveDevice(as, source.root, [...source.names], req);
+    const order = this.mountPoints().includes(old) ? mount.amongOthers : mount.alone;
+    await this.#add(as, [{ held: new Held(chan.take(), source), flags, path, made }], old, flags | order, req);
   }
 
   /** Puts `root`, which a mount driver attached and which is taken over, on `old`. */
@@ -229,6 +256,12 @@ export class Pgrp {
   /** The paths that something is mounted on. */
   mountPoints(): string[] {
     return [...this.#table.heads()].map((head) => head.path);
+  }
+
+  /** Whether the root of `device` is bound at `path`. */
+  shows(device: string, path: string): boolean {
+    const head = [...this.#table.heads()].find((head) => head.path === path);
+    return head?.mounts.some(({ held: { source } }) => source.root === device && source.names.length === 0) ?? false;
   }
 
   /** What hangs on files of these Devs: `/`, mount points, and what is mounted on them. */

@@ -128,6 +128,7 @@ export class Node {
   async #build(namespace: string, file: string, events: NodeEvents): Promise<void> {
     const init = await this.kernel.init(), begun = hostClock.monotonic();
     await runNamespace(init, namespace, file);
+    init.pgrp.claim();
     events.namespace(init.pgrp.lines().length, hostClock.monotonic() - begun);
     this.init = init;
     this.#tree.resolve(new Export(init.pgrp, { name: "ns" }));

@@ -15,10 +15,13 @@
  * See `docs/plugins.md` for the life of a plugin; jefe of Hubris and the RS of MINIX 3 are its models.
  */
 
-import type { Dev } from "../dev.ts";
+import { type Dev, Req } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
+import { Export } from "../export.ts";
+import { instanceOf } from "../instance.ts";
 import type { Kernel } from "../kernel.ts";
-import { MAFTER, MCREATE, MREPL } from "../mount.ts";
+import { MAFTER, MCREATE, MREPL, type Withdrawn } from "../mount.ts";
+import type { Pgrp } from "../ns.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import type { CoresEntry } from "../sched/settings.ts";
 import type { ImagePlugin } from "./image.ts";
@@ -110,8 +113,6 @@ export class PluginInstance {
   /** Why it is not up, or why it was last restarted. */
   error = "";
   started: StartedPlugin | null = null;
-  /** Where its tree was bound when it was loaded. */
-  shownAt: string[] = [];
   /** Monotonic times of its last deaths. */
   deaths: number[] = [];
   /** The end of what has been asked of it. */
@@ -130,6 +131,8 @@ export class Supervisor {
   readonly #kernel: Kernel;
   readonly #host: PluginHost;
   readonly #instances = new Map<string, PluginInstance>();
+  /** What the image had bound of plugins that were unloaded, by their names: it comes back with them. */
+  readonly #withdrawn = new Map<string, Map<Pgrp, Withdrawn[]>>();
   #closed = false;
 
   constructor(kernel: Kernel, host: PluginHost) {
@@ -179,6 +182,7 @@ export class Supervisor {
     const manifest = await this.manifestOf(entry.plugin);
     await this.#checkNeeds(manifest);
     const inst = await this.load(entry);
+    await this.#restore(inst.name);
     if (inst.name !== manifest.name) return inst;
     try {
       for (const path of manifest.serves.filter((path) => path.startsWith("/"))) await this.#show(inst, path);
@@ -204,11 +208,11 @@ export class Supervisor {
   }
 
   async #show(inst: PluginInstance, path: string): Promise<void> {
-    const init = this.#kernel.procs.get(1);
+    const pgrp = this.#kernel.procs.get(1)?.pgrp, device = `#${inst.name}`;
+    if (!pgrp || pgrp.shows(device, path)) return;
+    const flags = MCREATE | (pgrp.mountPoints().includes(path) ? MAFTER : MREPL);
     try {
-      const taken = init?.pgrp.mountPoints().includes(path);
-      await init?.bind(`#${inst.name}`, path, MCREATE | (taken ? MAFTER : MREPL));
-      inst.shownAt.push(path);
+      await pgrp.bind(new Export(pgrp), device, path, flags, new Req(this.#kernel.hostowner), "load");
     } catch (e) {
       const { code, message } = toErr(e);
       const advice = `load it as another name, and bind that where you want it`;
@@ -216,11 +220,27 @@ export class Supervisor {
     }
   }
 
-  /** Takes away the binds that were made when it was loaded. */
-  async #hide(inst: PluginInstance): Promise<void> {
-    for (const path of inst.shownAt.splice(0)) {
-      // Somebody else may have unmounted it.
-      await this.#kernel.procs.get(1)?.unmount(`#${inst.name}`, path).catch(() => {});
+  /** Takes a plugin's Dev away, and in every name space what image or load had bound of it. */
+  #withdraw(name: string): void {
+    const dev = this.#kernel.device(name);
+    if (!dev) return;
+    this.#kernel.unregister(name, { force: true });
+    for (const pgrp of this.#kernel.pgrps) {
+      const mounts = pgrp.withdraw(instanceOf(dev)).filter(({ made }) => made === "image");
+      if (mounts.length > 0) this.#withdrawn.getOrInsertComputed(name, () => new Map()).set(pgrp, mounts);
+    }
+  }
+
+  /** Binds again what the image had bound of it. */
+  async #restore(name: string): Promise<void> {
+    const all = this.#withdrawn.get(name) ?? [];
+    this.#withdrawn.delete(name);
+    for (const [pgrp, mounts] of all) {
+      if (!this.#kernel.pgrps.has(pgrp)) continue;
+      for (const mount of mounts) {
+        await pgrp.restore(new Export(pgrp), mount, new Req(this.#kernel.hostowner))
+          .catch((e) => this.#kernel.log.print(`${name}: not bound again on ${mount.old}: ${toErr(e).message}`));
+      }
     }
   }
 
@@ -229,8 +249,7 @@ export class Supervisor {
     const inst = this.#mustHave(name);
     return this.#inTurn(inst, async () => {
       this.#mayUnload(inst, options.force ?? false);
-      await this.#hide(inst);
-      if (this.#kernel.device(name)) this.#kernel.unregister(name, { force: true });
+      this.#withdraw(name);
       inst.state = "stopping";
       this.#instances.delete(name);
       const { started } = inst;

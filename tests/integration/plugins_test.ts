@@ -99,6 +99,44 @@ Deno.test("unload is refused while files are open; forced, they answer an error 
   await other.close();
 });
 
+Deno.test("what the image has bound of a plugin goes and comes with it; what a user has bound stays, and says why", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const plugins = (command: string) => ctl(client, "/sys/plugins/ctl", command);
+  const lines = async () => (await client.readText("/proc/1/ns")).trimEnd().split("\n");
+  await ctl(client, "/proc/1/ns", "bind -c '#ram' /n/mine\nbind -a '#ram' /n/both\n");
+  const before = await lines(), tmp = "bind -c '#ram' /tmp";
+  assert.ok(before.includes(tmp));
+
+  await plugins("unload ram");
+  assert.deepEqual(await lines(), before.filter((line) => line !== tmp));
+  assert.deepEqual(await client.list("/tmp"), []);
+  await assert.rejects(client.list("/n/mine"), { message: /plugin ram was unloaded/ });
+  await plugins("load ram");
+  assert.deepEqual((await lines()).toSorted(), before.toSorted());
+  await client.writeFile("/tmp/f", new TextEncoder().encode("again"));
+  assert.equal(await client.readText("/n/mine/f"), "again");
+
+  // Of a union the first member, the last, and both.
+  const dev = (await client.list("/dev")).map(({ name }) => name).toSorted();
+  for (const names of [["dev"], ["cons"], ["dev", "cons"], ["cons", "dev"]]) {
+    for (const name of names) await plugins(`unload ${name} force`);
+    for (const name of names) await plugins(`load ${name}`);
+    assert.deepEqual((await client.list("/dev")).map(({ name }) => name).toSorted(), dev);
+    assert.equal((await lines()).filter((line) => line.endsWith(" /dev")).length, 2);
+  }
+
+  // One that was loaded later is bound where its manifest says now.
+  await writePlugin(`${node.dir}/edited`, "text");
+  await plugins(`load ${node.dir}/edited`);
+  await plugins("unload edited");
+  const manifest = await Deno.readTextFile(`${node.dir}/edited/plugin.json`);
+  await Deno.writeTextFile(`${node.dir}/edited/plugin.json`, manifest.replace("/n/edited", "/n/moved"));
+  await plugins(`load ${node.dir}/edited`);
+  assert.equal(await client.readText("/n/moved/text"), "text");
+  assert.ok(!(await lines()).some((line) => line.endsWith("/n/edited")));
+});
+
 Deno.test("a plugin that kills itself is restarted, and then answers again", async () => {
   await using node = await bootNode();
   await using client = await node.connect();
