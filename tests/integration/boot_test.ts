@@ -33,7 +33,7 @@ Deno.test("boot says what is wrong with what it was asked for, and ends", async 
   const cases: [string[], RegExp, number][] = [
     [["--help"], /usage: deno task boot/, 0],
     [["--nonsense"], /^ring9: Unknown option '--nonsense' \(try --help\)\n$/, 2],
-    [["--listen"], /--listen.*missing \(try --help\)/, 2],
+    [["--listen"], /^ring9: option '--listen' wants a value \(try --help\)\n$/, 2],
     [["--socket", "/proc/nosuch/s"], /cannot make \/proc\/nosuch for the socket: .*--socket PATH/, 78],
     [["--socket", `/tmp/${"x".repeat(110)}`], /at most 106 bytes/, 78],
     [["extra"], /"extra" is no option/, 2],
