@@ -8,6 +8,8 @@
 
 export const SUPER_OFFSET = 1024;
 export const SUPER_BYTES = 1024;
+/** Where a disk has zeros until there is a volume on it. */
+export const HEAD_BYTES = 4096;
 export const SUPER_MAGIC = 0xef53;
 
 /** States of a volume (`s_state`). */

@@ -12,11 +12,10 @@ import type { MaybePromise } from "../../core/p9/types.ts";
 import type { Archive, ArchiveEntry } from "../archive.ts";
 import type { BlockPort } from "../block_port.ts";
 import { Ext2 } from "./fs.ts";
+import { HEAD_BYTES } from "./layout.ts";
 import { mkfs, type MkfsOptions } from "./mkfs.ts";
 import { unpackExt2 } from "./pack.ts";
 
-/** What of a disk is looked at to see whether it is blank, and is written last. */
-const HEAD_BYTES = 4096;
 const BLOCK_BYTES = 4096, MIN_INODE_BYTES = 1024, MAX_INODE_BYTES = 8192, MIN_DISK_BYTES = 1 << 20;
 
 /** What a tree takes. */
@@ -26,13 +25,6 @@ export interface Needs {
   bytes: number;
   /** The latest time in it, seconds since 1970. */
   newest: number;
-}
-
-/** Whether a disk begins with nothing but zeros: one that is new, or whose making was cut off. */
-export async function isBlank(port: BlockPort): Promise<boolean> {
-  const head = new Uint8Array(HEAD_BYTES);
-  await port.read(head, 0);
-  return head.every((byte) => byte === 0);
 }
 
 /** Makes a volume with a tree on it, which takes what `needs` says (`needsOf`). ENOSPC. */

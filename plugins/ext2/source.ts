@@ -2,7 +2,7 @@
  * Where a volume comes from: a file of the host, a file of the name space (`ns!PATH`), memory (`ram!SIZE`).
  *
  * Layer: plugins/ext2, over devices. What it opens is owned by queue (devices/disk_queue.ts), so that no disk has two
- * owners. A volume is made in memory, and where `create=` wants one: empty, or with a tree of the host on it (origin.ts).
+ * owners. A volume is made in memory, and where `create=` wants one (make.ts).
  *
  * What holds always: only a disk that begins with zeros gets a new volume, which is there when it is whole
  * (fs/ext2/make.ts). A file that was made for a volume which could not be made is removed.
@@ -16,8 +16,7 @@ import { BlkRam } from "../../devices/blkram.ts";
 import { type Disk, DiskPart } from "../../devices/disk.ts";
 import { ownDisk, type OwnedDisk } from "../../devices/disk_queue.ts";
 import { readPartitions } from "../../devices/partition.ts";
-import { isBlank, makeVolume, needsOf } from "../../fs/ext2/make.ts";
-import { checkTree, openTree } from "./origin.ts";
+import { HEAD_BYTES } from "../../fs/ext2/layout.ts";
 import type { AtimePolicy } from "./volume_dev.ts";
 
 /** A volume as a user asks for it. */
@@ -134,24 +133,18 @@ export interface OpenedDisk extends OwnedDisk {
   readonly made: Made | null;
 }
 
+/** A disk that is ours, and the file that was made for it. */
+interface Taken {
+  owned: OwnedDisk;
+  created?: BlkFile;
+}
+
 /** Opens what a source names; owned until it is released. */
 export async function openSource(source: Source, context: OpenContext): Promise<OpenedDisk> {
   if (isRam(source)) return await freshRam(source, context);
   const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
-  const path = inTree === undefined ? hostPath(source.disk, context) : source.disk;
-  const { readOnly } = source;
-  const file = inTree === undefined ? undefined : await openInTree(inTree, readOnly, context);
-  let created: BlkFile | undefined;
-  const owned = await ownDisk(context.queues, {
-    path,
-    owner: context.owner,
-    open: () => file ?? openHostFile(path, source) ?? (created = createHostFile(path, source, context)),
-    takeOver: context.takeOver,
-    onRevoke: context.onRevoke,
-  }).catch(async (thrown) => {
-    await file?.close?.();
-    throw thrown;
-  });
+  const { owned, created } =
+    await (inTree === undefined ? ownHostFile(source, context) : ownInTree(inTree, source, context));
   try {
     const made = await makeIfBlank(owned.disk, source, context, created !== undefined);
     const disk = source.part === "" ? owned.disk : await partOf(owned.disk, source);
@@ -185,29 +178,40 @@ export function labelOf(source: Source): string {
   return source.name.slice(0, MAX_LABEL);
 }
 
-/** Opens a file or device of the host; null when it is not there, and one is wanted. */
-function openHostFile(path: string, { readOnly, direct, inFlight, create }: Source): BlkFile | null {
+/** Takes a file or device of the host; makes a file that is not there, if that is wanted. */
+async function ownHostFile(source: Source, context: OpenContext): Promise<Taken> {
+  const path = hostPath(source.disk, context), { readOnly, direct, inFlight, create } = source;
   try {
-    return new BlkFile(path, { readOnly, direct, inFlight });
+    return { owned: await own(path, context, () => new BlkFile(path, { readOnly, direct, inFlight })) };
   } catch (thrown) {
     if (create === 0 || toErr(thrown).code !== "ENOENT") throw thrown;
-    return null;
   }
+  const { checkOrigin } = await import("./make.ts");
+  checkOrigin(source, context);
+  let created: BlkFile | undefined;
+  const owned = await own(path, context, () => {
+    BlkFile.create(path, create - (create % DISK_UNIT), { folders: true }).close();
+    return created = new BlkFile(path, { direct, inFlight }); // for writing, also if the volume is not to be written
+  });
+  return { owned, created };
 }
 
-/** Makes a file for a disk, if there is what to fill it with. It is opened for writing, also for a volume read only. */
-function createHostFile(path: string, source: Source, context: OpenContext): BlkFile {
-  const { direct, inFlight, create } = source;
+async function ownInTree(path: string, source: Source, context: OpenContext): Promise<Taken> {
+  const file = await openInTree(path, source.readOnly, context);
   try {
-    if (source.from !== "") checkTree(treePath(source, context));
+    return { owned: await own(source.disk, context, () => file) };
   } catch (thrown) {
-    throw onTree(source, thrown);
+    await file.close?.();
+    throw thrown;
   }
-  BlkFile.create(path, create - (create % DISK_UNIT), { folders: true }).close();
-  return new BlkFile(path, { direct, inFlight });
 }
 
-/** Makes a volume on a disk that is blank; what lies behind the head of one that was there before is nobody's. */
+async function own(path: string, context: OpenContext, open: () => Disk): Promise<OwnedDisk> {
+  const { owner, takeOver, onRevoke } = context;
+  return await ownDisk(context.queues, { path, owner, open, takeOver, onRevoke });
+}
+
+/** Makes a volume on a disk that begins with zeros: one that is new, or whose making was cut off. */
 async function makeIfBlank(
   disk: Disk,
   source: Source,
@@ -215,37 +219,15 @@ async function makeIfBlank(
   isNew: boolean,
 ): Promise<Made | null> {
   if (source.create === 0 || !(isNew || await isBlank(disk))) return null;
-  if (!isNew) await disk.discard?.(0, disk.size);
+  const { makeOn } = await import("./make.ts");
   return await makeOn(disk, source, context, isNew);
 }
 
-/** Makes a volume. No two disks have the same uuid; all else is as the program disk makes it of the same tree. */
-async function makeOn(
-  disk: Disk,
-  source: Source,
-  context: OpenContext,
-  zeroed: boolean,
-): Promise<Made> {
-  const uuid = new Uint8Array(16), now = context.now(), label = labelOf(source);
-  context.random(uuid);
-  try {
-    const from = source.from && treePath(source, context);
-    const how = { settled: Math.floor(now / 1000), turn: context.turn };
-    const tree = () => from === "" ? nothing() : openTree(from, how), needs = await needsOf(tree());
-    await makeVolume(disk, { tree: tree(), needs }, { uuid, now, zeroed, label });
-    return { files: Math.max(0, needs.files - 1), from }; // the root is no file
-  } catch (thrown) {
-    throw onTree(source, thrown);
-  }
+async function isBlank(disk: Disk): Promise<boolean> {
+  const head = new Uint8Array(HEAD_BYTES);
+  await disk.read(head, 0);
+  return head.every((byte) => byte === 0);
 }
-
-/** The error, told of what the disk is filled with. */
-function onTree({ from }: Source, thrown: unknown): Err {
-  const { code, message } = toErr(thrown);
-  return new Err(code, from === "" ? message : `from=${from}: ${message}`, { cause: thrown });
-}
-
-async function* nothing(): AsyncGenerator<never> {}
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
   if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
@@ -270,6 +252,6 @@ function isRam(source: Source): boolean {
 
 async function freshRam(source: Source, context: OpenContext): Promise<OpenedDisk> {
   const bytes = parseBytes(source.disk.slice("ram!".length)), disk = new BlkRam(bytes - (bytes % RAM_UNIT));
-  const made = await makeOn(disk, source, context, true);
+  const { makeOn } = await import("./make.ts"), made = await makeOn(disk, source, context, true);
   return { disk, made: source.from === "" ? null : made, release() {} }; // that it is new goes without saying
 }
