@@ -12,7 +12,7 @@ import { checkListen, makePrivateFolder, Node, type NodeEvents } from "../core/h
 import { Warden } from "../core/host/spawn.ts";
 import { Err, toErr } from "../core/err.ts";
 import type { BootOptions } from "./boot.ts";
-import { banner, diskLines, greeting, planLine } from "./banner.ts";
+import { banner, denoCommand, diskLines, greeting, planLine } from "./banner.ts";
 import { Shell } from "./sh.ts";
 
 /** What boot.ts hands over. */
@@ -24,6 +24,8 @@ export interface KernelArgs
 
 /** Exit status for what could not be booted: EX_CONFIG of sysexits(3). */
 const EX_CONFIG = 78;
+/** What the console does when it starts, if it is there. */
+const PROFILE = "/usr/lib/profile";
 const MAX_STATUS_BYTES = 1 << 16;
 /** One Ctrl-C comes as several SIGINTs: the terminal's, and two that `deno task` hands on. */
 const SAME_SIGNAL_MS = 500;
@@ -63,7 +65,8 @@ async function boot(): Promise<Node> {
   }
   onSignals(booted);
   for (const line of diskLines(await disksOf(booted))) say(line);
-  say(banner(addresses, booted.kernel.hostowner.name, hostClock.monotonic() - begunMs));
+  const deno = denoCommand(Deno.execPath(), Deno.version.deno), user = booted.kernel.hostowner.name;
+  say(banner(addresses, user, hostClock.monotonic() - begunMs, deno));
   for (const [name, text] of booted.kernel.reports) if (name.startsWith("notice.")) say(text().trimEnd());
   if (args.quiet) { for (const address of addresses) console.log(`listening ${address}`); }
   if (args.console) runShell(booted);
@@ -149,6 +152,7 @@ function runShell(booted: Node): void {
     async main(proc) {
       for (const mode of [0, 1, 1]) await proc.open("/dev/cons", mode);
       shell = new Shell(proc, booted.programs);
+      await shell.runFile(PROFILE);
       const status = await shell.run();
       await shutdown();
       return status;

@@ -162,6 +162,15 @@ export class Shell {
     return "";
   }
 
+  /** Runs the lines of a file, if it is there. */
+  async runFile(path: string): Promise<void> {
+    const text = await this.proc.readText(path).catch((e) => {
+      if (toErr(e).code !== "ENOENT") throw e;
+      return "";
+    });
+    for (const line of text.split("\n")) if (!this.done) await this.runLine(line);
+  }
+
   /** Runs one line. What fails is told on the standard error. */
   async runLine(text: string): Promise<void> {
     this.#running = new AbortController();
