@@ -15,6 +15,7 @@ usage: deno task disk COMMAND [OPTIONS] ...
 
   mkfs FILE SIZE      a new disk with an empty volume; the file is sparse
   build FROM FILE     a new disk with a tree on it: same tree, same options, same bytes
+  image IMAGE FOLDER  the disks of an image (a name in images/, or a path), as its first boot makes them: same image, same bytes
   pack FROM ARCHIVE   a tree into a tar file; a name that ends with gz or tgz is compressed, - is standard output
   unpack FROM TO      a tree's files into a folder, or onto a disk that is there; - is a tar file from standard input
   fsck FILE           looks for damage       --repair mends what is safe to mend
@@ -22,11 +23,11 @@ usage: deno task disk COMMAND [OPTIONS] ...
 FROM is a folder, a disk, or an archive. SIZE is 64M, 2G ...
 
 options
-  --size SIZE        of build: the disk's size (what the tree needs, and a quarter more)
+  --size SIZE        the disk's size; build: what the tree needs, and a quarter more; image: what the image says
   --owner UID:GID    whose all files are; build: 0:0 if not said, else as they were
-  --time SECONDS     nothing is later than that since 1970 ($SOURCE_DATE_EPOCH)
+  --time SECONDS     nothing is later than that since 1970 ($SOURCE_DATE_EPOCH); image: that is all files' time, or 0
   --label NAME       of the volume, at most 16 bytes
-  --uuid UUID        of the volume; build makes it of the tree, mkfs by chance
+  --uuid UUID        of the volume; build and image make it of tree and label, mkfs by chance
   --block BYTES      1024 to 65536
   --inode BYTES      128 or more
   --force            replace a file that is there
@@ -34,7 +35,7 @@ options
 
 examples
   deno task disk mkfs usr.img 1G --label usr
-  deno task disk build images/default root.img && sha256sum root.img
+  deno task disk image default out && sha256sum out/usr.img
   deno task disk pack root.img root.tar.gz
   deno task disk fsck root.img
 `;

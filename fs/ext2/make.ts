@@ -20,6 +20,7 @@ const BLOCK_BYTES = 4096, MIN_INODE_BYTES = 1024, MAX_INODE_BYTES = 8192, MIN_DI
 
 /** What a tree takes. */
 export interface Needs {
+  /** Without the root. */
   files: number;
   /** Of data and directories, in whole blocks. */
   bytes: number;
@@ -53,7 +54,7 @@ export async function needsOf(tree: Archive): Promise<Needs> {
 /** The tree as it is; what passes is added to `needs`. */
 export async function* counted(tree: Archive, needs: Needs): AsyncGenerator<ArchiveEntry> {
   for await (const entry of tree) {
-    needs.files++;
+    if (entry.path !== "") needs.files++;
     needs.bytes += Math.ceil(entry.size / BLOCK_BYTES) * BLOCK_BYTES + (entry.kind === "dir" ? BLOCK_BYTES : 0);
     needs.newest = Math.max(needs.newest, entry.mtime.sec);
     yield entry;

@@ -32,7 +32,7 @@ export async function makeOn(disk: Disk, source: Source, context: OpenContext, i
     const tree = () => from === "" ? nothing() : openTree(from, how), needs = await needsOf(tree());
     if (!isZeros) await disk.discard?.(0, disk.size);
     await makeVolume(disk, { tree: tree(), needs }, { uuid, now, zeroed: isZeros, label });
-    return { files: Math.max(0, needs.files - 1), from }; // the root is no file
+    return { files: needs.files, from };
   } catch (thrown) {
     throw onOrigin(source, thrown);
   }
