@@ -5,6 +5,7 @@
  */
 
 import { parseDial } from "../core/p9/dial.ts";
+import { quote } from "../core/path.ts";
 import type { Image } from "../core/plugin/image.ts";
 import type { PluginInstance } from "../core/plugin/supervisor.ts";
 
@@ -34,15 +35,20 @@ export function diskLines(status: string): string[] {
   });
 }
 
-/** Where it listens, and the lines to mount it with. */
-export function banner(addresses: string[], user: string, ms: number): string {
+/** What stands for `deno` at the prompt that the node was booted from: of who has only Node, npx fetched it. */
+export function denoCommand(execPath: string, version: string): string {
+  return execPath.includes("/_npx/") ? `npx --yes deno@${version}` : "deno";
+}
+
+/** Where it listens, and the lines to mount it with; `deno` is how that is called here. */
+export function banner(addresses: string[], user: string, ms: number, deno = "deno"): string {
   const lines = [
     `up in ${ms.toFixed(0)} ms`,
     ...addresses.map((address) => `listening on ${address}`),
     "",
     "mount it from:",
   ];
-  for (const address of addresses) lines.push(...howTo(address, user));
+  for (const address of addresses) lines.push(...howTo(address, user, deno));
   if (!addresses.some((address) => address.startsWith("tcp!"))) {
     lines.push("  over TCP: boot with --listen tcp!127.0.0.1!5640");
   }
@@ -52,13 +58,13 @@ export function banner(addresses: string[], user: string, ms: number): string {
   return lines.join("\n") + "\n";
 }
 
-function howTo(text: string, user: string): string[] {
-  const address = parseDial(text);
-  const options = `version=9p2000.L,uname=${user},access=client,msize=1048576`;
+function howTo(text: string, user: string, deno: string): string[] {
+  const address = parseDial(text), word = shellWord(text);
+  const options = `version=9p2000.L,uname=${shellWord(user)},access=client,msize=1048576`;
   const common: [string, string][] = [
-    ["plan9port", `9p -a '${text}' ls / ; 9pfuse '${text}' /mnt`],
-    ["another ring9", `mount '${text}' /n/ring9`],
-    ["this command line", `deno task 9p ls '${text}' /`],
+    ["plan9port", `9p -a ${word} ls / ; 9pfuse ${word} /mnt`],
+    ["another ring9", `mount ${quote(text)} /n/ring9`],
+    ["this command line", `${deno} task 9p ls ${word} /`],
   ];
   const linux: [string, string][] = address.net === "tcp"
     ? [
@@ -66,7 +72,12 @@ function howTo(text: string, user: string): string[] {
       ["a QEMU guest", `mount -t 9p -o trans=tcp,port=${address.port},${options} 10.0.2.2 /mnt   (user network)`],
     ]
     : address.net === "unix"
-    ? [["Linux", `sudo mount -t 9p -o trans=unix,${options} ${address.path} /mnt`]]
+    ? [["Linux", `sudo mount -t 9p -o trans=unix,${options} ${shellWord(address.path)} /mnt`]]
     : [];
   return [...linux, ...common].map(([from, line]) => `  ${from.padEnd(18)} ${line}`);
+}
+
+/** A word as a POSIX shell has to be given it. */
+function shellWord(text: string): string {
+  return /^[\w/.,:+@%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
