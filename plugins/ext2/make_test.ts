@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { ORDWR } from "../../core/p9/types.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
 import { writeArchive } from "../../fs/archive_file.ts";
 import { ffi, interop, program } from "../../tests/skip.ts";
@@ -50,14 +51,14 @@ interop(
       assert.deepEqual([file.uid, file.gid, file.mtime], [0, 0, run.mtime]);
       assert.equal((await stat("big")).size, 700_000);
       assert.equal(await fs.readlink(link.ino), "bin/run");
-      await t.put("usr", "README", "mine");
+      await t.write(await t.fid("usr", "README", ORDWR), "MY", 0);
       await t.volumes.closeAll();
       assert.equal(new Deno.Command("e2fsck", { args: ["-fn", `${dir}/data/usr.img`] }).outputSync().code, 0);
 
       await Deno.writeTextFile(`${dir}/usr/new`, "new");
       const again = fixture(dir), second = await again.open("usr", "usr.img", ["create=4M", "from=usr"]);
       assert.equal(second.made, null);
-      assert.equal(await again.get("usr", "README"), "mine");
+      assert.equal(await again.get("usr", "README"), "MYad me\n");
       await assert.rejects(again.get("usr", "new"), { code: "ENOENT" });
       await Deno.remove(`${dir}/usr`, { recursive: true });
       await again.volumes.closeAll();
