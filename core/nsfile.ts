@@ -56,7 +56,7 @@ const OPERATIONS: Record<string, Operation> = {
     usage: "unmount [new] old",
     run: ({ proc, signal }, args) => proc.unmount(args.length === 2 ? args[0] : null, args[args.length - 1], signal),
   },
-  clear: { min: 0, max: 0, usage: "clear", run: ({ proc }) => proc.rfork({ ns: "empty" }) },
+  clear: { min: 0, max: 0, usage: "clear", run: ({ proc }) => proc.clearNs() },
   cd: { min: 1, max: 1, usage: "cd directory", run: ({ proc, signal }, [path]) => proc.chdir(path, signal) },
   ".": { min: 1, max: 1, usage: ". file", run: include },
 };

@@ -127,6 +127,13 @@ export class Proc extends ProcFiles {
     }
   }
 
+  /** Begins its name space anew: the first proc in its place, for that is the one that is served; another in its own. */
+  async clearNs(): Promise<void> {
+    this.#mustLive();
+    if (this.parent) await this.rfork({ ns: "empty" });
+    else this.pgrp.clear();
+  }
+
   /** Mounts the tree behind `what`: a file of /srv, a dial string, or a file whose bytes are 9P. */
   async mount(what: string, old: string, flags = MREPL, aname = "", signal?: AbortSignal): Promise<void> {
     const dev = await this.host.connect(this, what, signal);
@@ -173,7 +180,14 @@ export class Proc extends ProcFiles {
     this.#mustLive();
     if (this.#catcher) return this.#catcher.post(text);
     if (this.#onNote?.(text)) return this.flushAll();
-    void this.exit(text);
+    void this.kill(text);
+  }
+
+  /** Ends it for somebody else. EPERM: it is the first, without which nothing is served. */
+  kill(status: string): Promise<void> {
+    this.#mustLive();
+    if (this.parent) return this.exit(status);
+    throw new Err("EPERM", `proc ${this.pid} is the first, whose name space is served: it ends with the node`);
   }
 
   /** Catches the notes that come from now on, until it is closed. One at a time may. */

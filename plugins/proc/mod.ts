@@ -87,7 +87,7 @@ function ctlOf(kernel: Kernel, proc: Proc, may: May): Described {
   return ctl({
     "kill [note:text]": {
       help: "ends it; the note is its status, or killed",
-      run: (note, req) => owned(req, () => proc.exit(note ?? "killed")),
+      run: (note, req) => owned(req, () => proc.kill(note ?? "killed")),
     },
     "note text:text": { help: "posts a note", run: (text, req) => owned(req, () => proc.note(text)) },
     "stop": { help: "holds back its file calls", run: (req) => owned(req, () => proc.stop()) },

@@ -84,6 +84,17 @@ Deno.test("ctl ends, stops, and closes; for its owner and the hostowner alone", 
   );
 });
 
+Deno.test("the first proc is not ended: what is served is its name space", async () => {
+  const { init } = await boot();
+  const first = { code: "EPERM", message: /ends with the node/ };
+  for (const [file, text] of [["ctl", "kill"], ["ctl", "kill now"], ["ctl", "note hangup"], ["note", "hangup"]]) {
+    await assert.rejects(init.writeText(`/proc/1/${file}`, text), first);
+  }
+  await assert.rejects(init.write(await init.open("/proc/1/note", OWRITE), new Uint8Array()), first);
+  assert.equal(init.exitStatus, null);
+  assert.match(await init.readText("/proc/1/status"), /^init /);
+});
+
 Deno.test("note posts; one who reads it catches the notes", async () => {
   const { init } = await boot();
   const child = init.spawn();
