@@ -1,7 +1,7 @@
 /** The program disk as its user runs it: trees in and out, the same bytes again, damage found and mended. */
 
 import assert from "node:assert/strict";
-import { ffi, interop, program, root } from "../tests/skip.ts";
+import { device, ffi, interop, type Need, program, root } from "../tests/skip.ts";
 
 const PROGRAM = new URL("./disk.ts", import.meta.url).pathname;
 const ALLOW = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-sys=uid"];
@@ -125,3 +125,76 @@ interop("fsck finds damage, --repair mends it; what is there is not overwritten"
     assert.equal(run("e2fsck", "-fn", `${dir}/usr.img`).code, 0);
   });
 });
+
+/** A folder with an image whose disk `usr` is filled from its folder, as a checkout by somebody else would have it. */
+function makeImage(folder: string, fileMode: number, mtime: number): void {
+  Deno.mkdirSync(`${folder}/usr/bin`, { recursive: true, mode: 0o777 });
+  const volumes = ["usr=disks/usr.img create=4M from=usr repair", "tmp=tmp.img create=1M", "ram=ram!1M", "sd=/dev/sdb"];
+  const image = { name: "some", plugins: [{ plugin: "root" }, { plugin: "ext2", options: { volumes } }] };
+  Deno.writeTextFileSync(`${folder}/image.json`, JSON.stringify(image));
+  Deno.writeTextFileSync(`${folder}/usr/README`, "read me\n".repeat(1000));
+  Deno.writeTextFileSync(`${folder}/usr/bin/run`, "run\n");
+  for (
+    const [name, mode] of [["README", fileMode], ["bin/run", fileMode | 0o100], ["bin", 0o700 | fileMode]] as const
+  ) {
+    Deno.chmodSync(`${folder}/usr/${name}`, mode);
+    Deno.utimeSync(`${folder}/usr/${name}`, mtime, mtime);
+  }
+}
+
+const imageNeeds = [ffi, program("e2fsck")];
+
+interop("image makes an image's disks, the same bytes of every checkout", { needs: imageNeeds }, async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    makeImage(`${dir}/mine`, 0o644, 1_500_000_000);
+    makeImage(`${dir}/yours`, 0o664, 1_600_000_000);
+    for (const name of ["mine", "yours"]) {
+      const { code, out, err } = await disk(dir, "image", `${dir}/${name}`, `${name}.disks`);
+      assert.equal(code, 0, err);
+      assert.match(out, /^(yours|mine)\.disks\/disks\/usr\.img: 3 files, uuid [0-9a-f-]{36}\n/);
+    }
+    const read = (path: string) => Deno.readFileSync(`${dir}/${path}`);
+    for (const name of ["disks/usr.img", "tmp.img"]) {
+      assert.deepEqual(read(`yours.disks/${name}`), read(`mine.disks/${name}`), name);
+      assert.equal(run("e2fsck", "-fn", `${dir}/mine.disks/${name}`).code, 0, name);
+    }
+    const uuid = (path: string) => read(path).slice(1024 + 104, 1024 + 120).toHex();
+    assert.notEqual(uuid("mine.disks/tmp.img"), uuid("mine.disks/disks/usr.img"));
+    const again = await disk(dir, "image", `${dir}/mine`, "mine.disks");
+    assert.match(again.err, /usr\.img is there already \(try: --force\)/);
+    assert.equal((await disk(dir, "image", `${dir}/mine`, "mine.disks", "--force", "--time", "1000000000")).code, 0);
+    assert.equal((await disk(dir, "unpack", "mine.disks/disks/usr.img", "out")).code, 0);
+    assert.equal(Deno.statSync(`${dir}/out/bin/run`).mtime?.getTime(), 1e12);
+    Deno.removeSync(`${dir}/mine/usr`, { recursive: true });
+    const none = await disk(dir, "image", `${dir}/mine`, "none");
+    assert.deepEqual([none.code, /mine\/usr: file does not exist/.test(none.err)], [1, true], none.err);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+/** How others mount a disk. */
+const MOUNTS: [name: string, needs: Need[], mount: string][] = [
+  ["the kernel", [device("/dev/loop-control")], "mount -o loop,ro"],
+  ["fuse2fs", [program("fuse2fs"), device("/dev/fuse")], "fuse2fs -o ro"],
+];
+
+for (const [name, needs, mount] of MOUNTS) {
+  interop(
+    `the disk of the default image: ${name} reads what is in its folder`,
+    { needs: [...imageNeeds, root, program("unshare"), ...needs] },
+    async () => {
+      const dir = await Deno.makeTempDir();
+      try {
+        assert.equal((await disk(dir, "image", "default", ".")).code, 0);
+        await Deno.mkdir(`${dir}/mnt`);
+        const diff = `diff -r -x lost+found mnt '${new URL("../images/default/usr", import.meta.url).pathname}'`;
+        const script = `cd ${dir} && ${mount} usr.img mnt && { ${diff}; r=$?; umount mnt; exit $r; }`;
+        assert.deepEqual(run("unshare", "-m", "--propagation", "private", "sh", "-c", script), { code: 0, text: "" });
+      } finally {
+        await Deno.remove(dir, { recursive: true });
+      }
+    },
+  );
+}
