@@ -125,7 +125,7 @@ export class Conn extends Entry implements Timed {
   }
 
   get dueAt(): number {
-    return Math.min(this.rtxAt, this.ackAt, this.paceAt, this.slowAt);
+    return Math.min(this.rtxAt, this.ackAt, this.paceAt, this.slowAt, this.rcv.overtaking.tellAt);
   }
 
   /** Whether it has been established, and is not over. */
@@ -342,6 +342,7 @@ export class Conn extends Entry implements Timed {
       this.ackAt =
       this.paceAt =
       this.slowAt =
+      rcv.overtaking.tellAt =
         Infinity;
     this.synDue = false;
     layer.timers.remove(this);

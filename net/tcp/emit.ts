@@ -69,7 +69,7 @@ export function emitAck(conn: Conn, seq: number): boolean {
   stamp(conn);
   if (conn.sack) {
     if (rcv.dsack) options.addSack(rcv.dsackLeft, rcv.dsackRight);
-    rcv.early.addSacks(options);
+    rcv.early.addSacks(options, rcv.overtaking.toldTo);
   }
   const header = TCP_BYTES + options.bytes;
   if (!lower.begin(conn.path, PROTO_TCP, header)) return false;

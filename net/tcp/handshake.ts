@@ -79,8 +79,8 @@ export function agree(conn: Conn, said: SynSaid, irs: Seq, tsRecent: number): vo
   rcv.irs = irs;
   rcv.nxt = rcv.acked = seqAdd(irs, 1);
   rcv.adv = seqMax(rcv.adv, rcv.nxt);
-  rcv.tsRecent = tsRecent;
-  rcv.tsRecentAt = layer.now;
+  rcv.tsPoint = rcv.nxt;
+  rcv.keepTimestamp(tsRecent, layer.now);
   updateMss(conn);
 }
 

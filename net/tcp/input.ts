@@ -72,7 +72,7 @@ export function segmentArrives(conn: Conn, seg: Segment): void {
 /** A timestamp older than the last: a segment from before the sequence numbers wrapped, or a late duplicate. */
 function pawsRejects(conn: Conn, seg: Segment): boolean {
   const { rcv } = conn;
-  if (!conn.timestamps || !seg.options.timestamps || !seqLt(seg.options.tsVal, rcv.tsRecent) || seg.rst) return false;
+  if (!conn.timestamps || !seg.options.timestamps || !seqLt(seg.options.tsVal, rcv.tsFloor) || seg.rst) return false;
   // ACKs that overtook each other do no harm, and are no reason for an answer.
   if (seg.seqCount === 0 && seg.seq === rcv.nxt) return false;
   return conn.layer.now - rcv.tsRecentAt < PAWS_MS;
@@ -119,8 +119,7 @@ function keepTimestamp(conn: Conn, seg: Segment): void {
   if (!conn.timestamps || !options.timestamps || seqGt(seg.seq, rcv.acked) || seqLt(options.tsVal, rcv.tsRecent)) {
     return;
   }
-  rcv.tsRecent = options.tsVal;
-  rcv.tsRecentAt = conn.layer.now;
+  rcv.keepTimestamp(options.tsVal, conn.layer.now);
 }
 
 function takeEcn(conn: Conn, seg: Segment): void {
@@ -140,21 +139,18 @@ function takeData(conn: Conn, seg: Segment): void {
     layer.counters.AbortOnData++;
     return conn.abort();
   }
-  if (rcv.accept(seg, layer)) {
+  const echoMs = echoAge(conn, seg);
+  if (echoMs >= 0 && echoMs < 10_000) rcv.rttMs += (echoMs - rcv.rttMs) / 8;
+  if (rcv.accept(seg, layer, conn.sack ? echoMs : -1)) {
     conn.tell(rcv.eof ? EVENT.readable | EVENT.hangup : EVENT.readable);
-    rcv.tune(layer.now, receiverRtt(conn, seg), layer);
+    rcv.tune(layer.now, Math.max(rcv.rttMs, conn.snd.rtt.srttMs, 1), layer);
   } else layer.touch(conn);
   if (rcv.eof) finArrives(conn);
 }
 
-/** Round trip as the receiver sees it: how old the timestamp is that the peer echoes with its data. */
-function receiverRtt(conn: Conn, seg: Segment): number {
-  const { rcv, snd, layer } = conn;
-  if (conn.timestamps && seg.options.tsEcr !== 0) {
-    const rtt = (layer.now + conn.tsOffset | 0) - seg.options.tsEcr | 0;
-    if (rtt >= 0 && rtt < 10_000) rcv.rttMs += (rtt - rcv.rttMs) / 8;
-  }
-  return Math.max(rcv.rttMs, snd.rtt.srttMs, 1);
+/** How old the timestamp is that the peer echoes with its data, ms: a round trip, as the receiver sees it. Below 0: not known. */
+function echoAge({ timestamps, tsOffset, layer }: Conn, { options }: Segment): number {
+  return timestamps && options.tsEcr !== 0 ? (layer.now + tsOffset | 0) - options.tsEcr | 0 : -1;
 }
 
 function finArrives(conn: Conn): void {

@@ -194,6 +194,21 @@ Deno.test("PAWS: an old timestamp with data is answered and dropped; ACKs that o
   assert.equal(conn.available, 200);
 });
 
+Deno.test("PAWS: what is sent again and overtakes the originals behind it makes none of them too old; a window later they would be", () => {
+  const script = new Script({ ts: true }), conn = script.establish();
+  script.send(". 1:101(100) ack 1 ts 500 0", ". 201:301(100) ack 1 ts 501 0", ". 101:201(100) ack 1 ts 520 0");
+  assert.equal(conn.available, 300);
+  script.send(". 301:401(100) ack 1 ts 501 0", ". 401:501(100) ack 1 ts 502 0");
+  assert.equal(conn.available, 500);
+  script.send(". 501:601(100) ack 1 ts 480 0");
+  assert.equal(conn.available, 500);
+  const edge = conn.rcv.tsPoint - conn.rcv.irs | 0;
+  for (let at = 501; at < edge; at += 1000) script.send(`. ${at}:${at + 1000}(1000) ack 1 ts 530 0`);
+  const next = conn.rcv.nxt - conn.rcv.irs | 0, had = conn.available;
+  script.send(`. ${next}:${next + 100}(100) ack 1 ts 530 0`, `. ${next + 100}:${next + 200}(100) ack 1 ts 529 0`);
+  assert.equal(conn.available, had + 100);
+});
+
 Deno.test("timestamps cross 2^31 and 2^32", () => {
   for (const ts of [0x7fffffff, -1]) {
     const script = new Script({ ts: true }),

@@ -53,6 +53,7 @@ export function output(conn: Conn): number {
     conn.ackAt = conn.layer.now + (isQuick(rcv) ? QUICK_ACK_MS : conn.layer.limits.delayedAckMs);
     conn.arm();
   }
+  if (rcv.overtaking.tellAt < Infinity) conn.arm();
   return result;
 }
 

@@ -14,32 +14,36 @@ import { MAX_SACK_BLOCKS, type TcpOptions } from "../wire/tcp_options.ts";
 export const MAX_RANGES = 4096;
 const FIRST_RANGES = 16;
 
-const NONE = new Int32Array(0);
+const NONE = new Int32Array(0), NEVER = new Float64Array(0);
 
 /** Ranges [left, right) of one connection. */
 export class Ranges {
   count = 0;
   left: Int32Array = NONE;
   right: Int32Array = NONE;
+  /** When the first of each came. */
+  since: Float64Array = NEVER;
   /** A number in each of those that changed last, the last first. */
   #recent = NONE;
 
-  /** Adds [left, right); false when there are too many. */
-  add(left: Seq, right: Seq): boolean {
+  /** Adds [left, right), and answers since when its range is there; undefined when there are too many. */
+  add(left: Seq, right: Seq, now: number): number | undefined {
     const i = this.#find(left);
     if (i === this.count || seqLt(right, this.left[i])) {
-      if (!this.#insert(i)) return false;
+      if (!this.#insert(i)) return undefined;
       this.left[i] = left;
       this.right[i] = right;
+      this.since[i] = now;
     } else {
       this.left[i] = seqMin(this.left[i], left);
-      let j = i;
-      while (j + 1 < this.count && seqLe(this.left[j + 1], right)) j++;
+      let j = i, since = this.since[i];
+      while (j + 1 < this.count && seqLe(this.left[j + 1], right)) since = Math.min(since, this.since[++j]);
       this.right[i] = seqMax(this.right[j], right);
+      this.since[i] = since;
       this.#remove(i + 1, j - i);
     }
     this.#note(i, left);
-    return true;
+    return this.since[i];
   }
 
   /** The first that ends at `seq` or behind it. */
@@ -73,13 +77,17 @@ export class Ranges {
     return seq;
   }
 
-  /** Adds blocks to a segment's options, the one that changed last first, as many as there is room for. */
-  addSacks(options: TcpOptions): void {
+  /**
+   * Adds blocks to a segment's options, the one that changed last first, as many as there is room for: of ranges that are
+   * there since `toldTo`, or longer.
+   */
+  addSacks(options: TcpOptions, toldTo: number): void {
     if (this.count === 0) return;
     let told = -1, toldBefore = -1;
     for (const seq of this.#recent) {
       const i = this.#find(seqAdd(seq, 1));
       if (i === this.count || seqLt(seq, this.left[i]) || i === told || i === toldBefore) continue;
+      if (this.since[i] > toldTo) continue;
       if (!options.addSack(this.left[i], this.right[i])) return;
       [toldBefore, told] = [told, i];
     }
@@ -87,16 +95,18 @@ export class Ranges {
 
   #insert(at: number): boolean {
     if (this.count === this.left.length && !this.#grow()) return false;
-    for (const column of [this.left, this.right]) column.copyWithin(at + 1, at, this.count);
+    for (const column of [this.left, this.right, this.since]) column.copyWithin(at + 1, at, this.count);
     this.count++;
     return true;
   }
 
   #remove(at: number, count: number): void {
     if (count === 0) return;
-    for (const column of [this.left, this.right]) column.copyWithin(at, at + count, this.count);
+    for (const column of [this.left, this.right, this.since]) column.copyWithin(at, at + count, this.count);
     this.count -= count;
-    if (this.count === 0) this.left = this.right = this.#recent = NONE;
+    if (this.count > 0) return;
+    this.left = this.right = this.#recent = NONE;
+    this.since = NEVER;
   }
 
   #grow(): boolean {
@@ -110,6 +120,9 @@ export class Ranges {
     if (this.count === 0) this.#recent = new Int32Array(MAX_SACK_BLOCKS);
     this.left = larger(this.left);
     this.right = larger(this.right);
+    const since = new Float64Array(size);
+    since.set(this.since);
+    this.since = since;
     return true;
   }
 

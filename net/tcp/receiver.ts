@@ -9,6 +9,7 @@
 
 import { type Seq, seqAdd, seqDiff, seqGt, seqLe, seqLt, seqMax, seqMin } from "../wire/tcp_seq.ts";
 import type { Layer } from "./layer.ts";
+import { Overtaking } from "./overtaking.ts";
 import { Ranges } from "./ranges.ts";
 import { ByteRing } from "./ring.ts";
 import type { Segment } from "./segment.ts";
@@ -52,6 +53,10 @@ export class Receiver {
   /** The peer's last timestamp, and when it came. */
   tsRecent = 0;
   tsRecentAt = 0.5;
+  /** The oldest timestamp that is taken; what it will be once `nxt` is at `tsPoint`. */
+  tsFloor = 0;
+  tsNext = 0;
+  tsPoint: Seq = 0;
   /** Congestion was seen and is echoed until the peer says that it has heard. */
   echo = false;
   /** Auto-tuning: bytes that the reader took since `tuneAt`; round trip as the receiver sees it. */
@@ -60,6 +65,7 @@ export class Receiver {
   rttMs = 0.5;
   readonly ring: ByteRing;
   readonly early = new Ranges();
+  readonly overtaking = new Overtaking();
 
   constructor(layer: Layer) {
     this.limit = layer.limits.recvBytes;
@@ -89,6 +95,20 @@ export class Receiver {
       (old < 2 * this.mss ? Math.min(this.mss, this.limit >>> 1) : Math.max(this.limit >>> 2, 2 * this.mss));
   }
 
+  /**
+   * Keeps the timestamp of a segment that is next (RFC 7323, 4.3). What is sent again to fill a gap may overtake the
+   * originals behind it, which are older and no less wanted: in presence of gaps they are taken until all has come that was
+   * in the window then. Nothing from before the sequence numbers wrapped is in there.
+   */
+  keepTimestamp(tsVal: number, now: number): void {
+    this.tsRecent = tsVal;
+    this.tsRecentAt = now;
+    if (seqLt(this.nxt, this.tsPoint)) return;
+    this.tsFloor = this.early.count === 0 ? tsVal : this.tsNext;
+    this.tsNext = tsVal;
+    this.tsPoint = this.early.count === 0 ? this.nxt : this.adv;
+  }
+
   /** Notes a duplicate, to be told with the next ACK; the first of several is kept. */
   duplicate(left: Seq, right: Seq): void {
     this.ackNow = true;
@@ -100,9 +120,10 @@ export class Receiver {
 
   /**
    * Takes an acceptable segment's data and FIN. Answers whether something new can be read, or the end was reached; false
-   * also when there is no memory for it: it will come again.
+   * also when there is no memory for it: it will come again. `echoMs`: how old our timestamp is that it echoes; below 0 when
+   * that is not known.
    */
-  accept(seg: Segment, layer: Layer): boolean {
+  accept(seg: Segment, layer: Layer, echoMs: number): boolean {
     const bytes = seg.end - seg.payloadAt;
     let { seq, payloadAt: at } = seg;
     let end = seqAdd(seq, bytes);
@@ -125,12 +146,12 @@ export class Receiver {
     if (bytes > 0 && count <= 0) this.ackNow = true;
     if (count > 0) {
       if (seq !== this.nxt) return this.#early(seg, seq, at, count, layer);
-      if (!this.#inOrder(seg.bytes, at, count, layer)) return false;
+      if (!this.#inOrder(seg.bytes, at, count, layer, echoMs)) return false;
     }
     return this.#reachEnd() || count > 0;
   }
 
-  #inOrder(bytes: Uint8Array, at: number, count: number, layer: Layer): boolean {
+  #inOrder(bytes: Uint8Array, at: number, count: number, layer: Layer, echoMs: number): boolean {
     if (this.deaf) {
       this.nxt = seqAdd(this.nxt, count);
       this.early.advance(this.nxt);
@@ -141,31 +162,45 @@ export class Receiver {
       return false;
     }
     this.nxt = seqAdd(this.nxt, count);
-    if (this.early.count > 0) {
-      const to = this.early.advance(this.nxt);
-      this.ring.length += seqDiff(to, this.nxt);
-      this.nxt = to;
-      // What fills a gap is acknowledged at once (RFC 5681, 4.2).
-      this.ackNow = true;
-    }
+    if (this.early.count > 0) this.#fill(layer.now, echoMs);
     this.ackDue = true;
     return true;
   }
 
+  /** Some of a gap is filled, or all of it: then what is behind it is the reader's. */
+  #fill(now: number, echoMs: number): void {
+    const { early, overtaking, nxt } = this, since = early.since[0];
+    // What fills a gap is acknowledged at once (RFC 5681, 4.2), if the peer knows of it.
+    if (since <= overtaking.toldTo) this.ackNow = true;
+    this.nxt = early.advance(nxt);
+    if (this.nxt === nxt) return;
+    this.ring.length += seqDiff(this.nxt, nxt);
+    // What was sent before we knew of the gap is the original.
+    if (echoMs >= 0) overtaking.filled(now, now - since, echoMs > now - since + 1, this.rttMs);
+  }
+
   #early(seg: Segment, seq: Seq, at: number, count: number, layer: Layer): boolean {
     layer.counters.OutOfOrder++;
+    const end = seqAdd(seq, count);
+    if (!this.deaf) {
+      if (this.early.has(seq, end)) this.duplicate(seq, end);
+      else if (this.#keep(seg, seq, at, count, layer)) return false;
+    }
     this.ackNow = true;
     this.dupAcks++;
-    const end = seqAdd(seq, count);
-    if (this.deaf) return false;
-    if (this.early.has(seq, end)) {
-      this.duplicate(seq, end);
+    return false;
+  }
+
+  /** Puts data behind a gap to its place; whether the peer may be told later. */
+  #keep(seg: Segment, seq: Seq, at: number, count: number, layer: Layer): boolean {
+    const offset = this.ring.length + seqDiff(seq, this.nxt);
+    const since = this.ring.reserve(offset + count) ? this.early.add(seq, seqAdd(seq, count), layer.now) : undefined;
+    if (since === undefined) {
+      layer.counters.RcvPruned++;
       return false;
     }
-    const offset = this.ring.length + seqDiff(seq, this.nxt);
-    if (!this.ring.reserve(offset + count) || !this.early.add(seq, end)) layer.counters.RcvPruned++;
-    else this.ring.put(offset, seg.bytes, at, at + count);
-    return false;
+    this.ring.put(offset, seg.bytes, at, at + count);
+    return this.overtaking.waits(since);
   }
 
   /** Whether the FIN's turn has come just now. */

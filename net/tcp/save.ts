@@ -290,7 +290,7 @@ function restoreReceiver(conn: Conn, saved: SavedConn, packer: Packer): void {
   if (!rcv.ring.reserve(recvQueue.length)) throw new Err("ENOMEM", "tcp: receive queue");
   rcv.ring.put(0, recvQueue, 0, recvQueue.length);
   rcv.ring.length = recvCount;
-  for (let i = 0; i < early.left.length; i++) rcv.early.add(early.left[i], early.right[i]);
+  for (let i = 0; i < early.left.length; i++) rcv.early.add(early.left[i], early.right[i], conn.layer.now);
 }
 
 function restoreListener(tcp: Tcp, saved: SavedListener, conns: Conn[]): Listener {

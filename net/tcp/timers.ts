@@ -27,6 +27,10 @@ export function timersDue(conn: Conn): void {
     }
     layer.touch(conn);
   }
+  if (conn.rcv.overtaking.tellAt <= now && conn.rcv.overtaking.isDue(now, conn.rcv.early)) {
+    conn.rcv.ackNow = true;
+    layer.touch(conn);
+  }
   if (conn.paceAt <= now) {
     conn.snd.pacer.came(now - conn.paceAt);
     conn.paceAt = Infinity;
