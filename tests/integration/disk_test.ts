@@ -1,10 +1,10 @@
-/** The disk of the default image: kept from boot to boot, mended after a crash, and no obstacle where there is none. */
+/** Disks of images: filled at the first boot, kept from then on, mended after a crash, and no obstacle where there is none. */
 
 import assert from "node:assert/strict";
 import { Client } from "../../core/p9/client.ts";
 import { OWRITE } from "../../core/p9/types.ts";
 import { dial } from "../../core/host/transports.ts";
-import { interop, program } from "../skip.ts";
+import { ffi, interop, program } from "../skip.ts";
 import { bootNode, type TestNode } from "../node.ts";
 
 async function withClient<T>(node: TestNode, use: (client: Client) => Promise<T>): Promise<T> {
@@ -87,6 +87,125 @@ Deno.test("a folder that can not be made, and a file that is no disk, are told a
         assert.deepEqual((await client.list("/usr")).map(({ name }) => name), []);
       });
     }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+const ROOT = new URL("../../", import.meta.url), IMAGE = new URL("images/default/", ROOT);
+
+/** Boots with a console, types `input`, and answers what it printed, and its exit status. */
+async function bootConsole(args: string[], input = ""): Promise<{ code: number; text: string }> {
+  const dir = await Deno.makeTempDir();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "boot", "--socket", `${dir}/9p`, ...args],
+    cwd: ROOT,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  await Deno.remove(dir, { recursive: true });
+  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
+
+/** A folder with the default image but for its disk's line. */
+async function imageWith(dir: string, volume: string): Promise<string> {
+  const image = JSON.parse(await Deno.readTextFile(new URL("image.json", IMAGE)));
+  delete image.$schema;
+  for (const entry of image.plugins) if (entry.plugin === "ext2") entry.options.volumes = [volume];
+  await Deno.mkdir(`${dir}/image`, { recursive: true });
+  await Deno.writeTextFile(`${dir}/image/image.json`, JSON.stringify(image));
+  await Deno.copyFile(new URL("namespace", IMAGE), `${dir}/image/namespace`);
+  return `${dir}/image`;
+}
+
+interop("the first boot fills /usr, and the console has what is there; the second says nothing of it", {
+  needs: [ffi],
+}, async () => {
+  const data = await Deno.makeTempDir();
+  try {
+    const readme = await Deno.readTextFile(new URL("usr/README.md", IMAGE));
+    const program = readme.split("\n").filter((line) => /^ {4}% (echo '|hello)/.test(line)).map((line) =>
+      line.slice(6)
+    );
+    assert.equal(program.length, 3);
+    const first = await bootConsole(
+      ["--data", data],
+      ["cat /usr/README.md", ...program, "tree /usr/lib", ""].join("\n"),
+    );
+    assert.equal(first.code, 0, first.text);
+    assert.match(
+      first.text,
+      /disk usr .*\/usr\.img, \d+ MiB of 1024 MiB free, .*with \d+ files from .*\/images\/default\/usr\n/,
+    );
+    assert.ok(first.text.includes(readme));
+    assert.match(first.text, /% hello, glenda\n/, "the README's program");
+    assert.match(first.text, /\d+ \/usr\/lib\/man\/tree\.md\n/);
+    const second = await bootConsole(["--data", data], "hello again\nrm /usr/lib/profile\nls /bin\n");
+    assert.match(second.text, /disk usr .* MiB free\n/);
+    assert.match(second.text, /% hello, again\n/);
+    const third = await bootConsole(["--data", data], "hello\nls /usr/lib\n");
+    assert.match(third.text, /hello: no such command/, "without a profile nothing is bound");
+    assert.match(third.text, /% man\nnamespace\n%/, "what was removed stays so");
+  } finally {
+    await Deno.remove(data, { recursive: true });
+  }
+});
+
+interop("a folder that is not there: the image's line is told, and ends the boot unless it is optional", {
+  needs: [ffi],
+}, async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    const line = "usr=usr.img create=8M from=nowhere", why = `from=nowhere: ${dir}/image/nowhere: file does not exist`;
+    const image = await imageWith(dir, line), args = ["--image", image, "--data", `${dir}/data`];
+    const refused = await bootConsole(args);
+    assert.deepEqual([refused.code, /^ring9: cannot.*$/m.exec(refused.text)?.[0]], [
+      78,
+      `ring9: cannot boot: default/image.json: ext2: volumes: "${line}": cannot open usr.img as usr: ${why}`,
+    ]);
+    assert.throws(() => Deno.statSync(`${dir}/data`), Deno.errors.NotFound);
+    await imageWith(dir, `${line} optional`);
+    const booted = await bootConsole(args);
+    assert.equal(booted.code, 0);
+    assert.ok(booted.text.includes(`not there: cannot open usr.img as usr: ${why}\n`), booted.text);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+interop("killed while its disk is filled, the next boot fills it", { needs: [ffi, program("e2fsck")] }, async () => {
+  const dir = await Deno.makeTempDir(), files = 600;
+  try {
+    const image = await imageWith(dir, "usr=usr.img create=64M from=usr repair"), disk = `${dir}/data/usr.img`;
+    await Deno.mkdir(`${image}/usr`);
+    for (let i = 0; i < files; i++) Deno.writeTextFileSync(`${image}/usr/f${i}`, `file ${i}\n`.repeat(500));
+    const args = ["--image", image, "--data", `${dir}/data`];
+    const flags =
+      /deno run (.*) cmd\/boot\.ts/.exec(JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).tasks.boot)![1];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", ...flags.split(" "), "cmd/boot.ts", ...args, "--no-console", "--quiet", "--socket", `${dir}/9p`],
+      cwd: ROOT,
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    const blocks = async () => (await Deno.stat(disk).catch(() => null))?.blocks ?? 0;
+    let ended = false;
+    child.status.then(() => ended = true);
+    while (!ended && await blocks() < 200) await new Promise((resolve) => setTimeout(resolve, 1));
+    child.kill("SIGKILL");
+    await child.status;
+    await using node = await bootNode(...args);
+    await withClient(node, async (client) => {
+      assert.equal((await client.list("/usr")).filter(({ name }) => name.startsWith("f")).length, files);
+      for (const i of [0, 300, files - 1]) assert.equal(await read(client, `/usr/f${i}`), `file ${i}\n`.repeat(500));
+    });
+    assert.equal(await node.stop(), 0);
+    assert.equal(new Deno.Command("e2fsck", { args: ["-fn", disk] }).outputSync().code, 0);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
