@@ -86,6 +86,7 @@ export abstract class FdPort implements Port {
     this.#pump = new Pump({
       fd,
       drain: (limit) => this.drain(limit),
+      sent: () => this.#outPackets,
       spinUs: options.spinUs ?? SPIN_US,
       onFault: (why, isOver) => options.onFault?.(why, isOver),
     });

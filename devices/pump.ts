@@ -23,8 +23,11 @@ const BATCH = 256;
 const LOOK_US = 1.25, LOOKS = 8;
 /** How long it goes on without a turn of the event loop. */
 const TURN_MS = 0.2;
-/** Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more. */
-const HOPS = 16;
+/**
+ * Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more.
+ * Where a few frames came, who was given them has had his turn once something is sent.
+ */
+const HOPS = 16, FEW = 4;
 /** Frames that came alone after which it looks whether they still do. */
 const LONE = 16;
 const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
@@ -38,6 +41,8 @@ export interface PumpOptions {
   fd: number;
   /** Delivers at most `limit` frames; answers how many there were. ENODEV when the device has gone. */
   drain(limit: number): number;
+  /** How many frames were sent so far. */
+  sent(): number;
   /** Microseconds that it looks before it parks; 0 parks at once. */
   spinUs: number;
   /**
@@ -59,6 +64,8 @@ export class Pump {
   #turnedMs = 0;
   /** Frames that came alone, one after the other. */
   #lone = 0;
+  /** What was sent before the last few frames came; -1 when there were more. */
+  #sentBefore = -1;
   readonly #options: PumpOptions;
   readonly #stopFd: number;
   #stopped = false;
@@ -102,9 +109,12 @@ export class Pump {
 
   /** Delivers what there is; whether there was something. */
   #drain(): boolean {
-    const isLone = this.#lone % LONE > 0, count = this.#options.drain(isLone ? 1 : BATCH);
-    if (count > 0) this.#lone = count === 1 ? this.#lone + 1 : 0;
-    return count > 0;
+    const isLone = this.#lone % LONE > 0, before = this.#options.sent();
+    const count = this.#options.drain(isLone ? 1 : BATCH);
+    if (count === 0) return false;
+    this.#lone = count === 1 ? this.#lone + 1 : 0;
+    this.#sentBefore = count <= FEW ? before : -1;
+    return true;
   }
 
   /** Looks until something came (true), or it has looked long enough. */
@@ -117,6 +127,7 @@ export class Pump {
         return true;
       }
       if (look % LOOKS === 0 && this.#turnDue) await this.#turn();
+      else await null;
       this.idleLooks++;
     }
     return false;
@@ -124,7 +135,8 @@ export class Pump {
 
   /** Lets others run: promises that are kept now; timers and messages when it is their time. */
   async #settle(): Promise<void> {
-    for (let hop = 0; hop < HOPS; hop++) await null;
+    const { sent } = this.#options, before = this.#sentBefore;
+    for (let hop = 0; hop < HOPS && (before < 0 || sent() === before); hop++) await null;
     if (this.#turnDue) await this.#turn();
   }
 
