@@ -200,13 +200,16 @@ export class Resolver {
   pollAt(): number {
     if (this.outgoing.length > 0) return 0;
     let due = Infinity;
+    if (this.queries.size === 0) return due;
     for (const query of this.queries.values()) due = Math.min(due, query.dueMs);
     return due;
   }
 
   /** The next message to be sent; call until there is none. */
   poll(now: number): DnsSend | undefined {
-    for (const query of [...this.queries.values()]) if (query.dueMs <= now) this.ask(query, now);
+    if (this.queries.size > 0) {
+      for (const query of [...this.queries.values()]) if (query.dueMs <= now) this.ask(query, now);
+    }
     return this.outgoing.shift();
   }
 

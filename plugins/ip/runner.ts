@@ -80,8 +80,11 @@ export class Runner {
       for (const job of this.#jobs) job.poll(this.now);
     } finally {
       this.#busy = false;
-      if (this.#kicked) queueMicrotask(this.#run);
-      this.#arm();
+      const at = this.#nextAt();
+      // Who was told something in the poll, and did something, has often been looked after in it.
+      if (this.#kicked && at <= this.now) queueMicrotask(this.#run);
+      else this.#kicked = false;
+      this.#arm(at);
     }
   }
 
@@ -103,26 +106,35 @@ export class Runner {
     this.poll();
   };
 
-  #arm(): void {
-    if (this.#stopped) return;
+  #nextAt(): number {
     let at = Infinity;
     for (const job of this.#jobs) at = Math.min(at, job.pollAt());
-    if (at <= this.now && this.#turn !== undefined) return void this.#soon(this.#turn);
-    // One that is set too early goes off in vain, once: that is cheaper than to set it anew each time.
-    if (this.#alarmAt <= at) return;
-    this.#cancel();
-    this.#alarmAt = at;
-    this.#cancel = this.#clock.after(Math.max(at - this.now, 0), this.#due);
+    return at;
   }
 
-  /** There is more to do at once; but others come first. */
-  async #soon(turn: () => Promise<void>): Promise<void> {
-    if (this.#turning) return;
+  /** Sees to it that what is due at `at` is done then. */
+  #arm(at: number): void {
+    // An alarm that is set too early goes off in vain, once: that is cheaper than to set it anew each time.
+    if (this.#stopped || at > this.now && at >= this.#alarmAt) return;
+    if (this.#turn === undefined) this.#setAlarm(at);
+    else if (!this.#turning) void this.#armLater(this.#turn);
+  }
+
+  /** Others come first; and what was due soon, as an ACK that waits for its answer is, has mostly been done by then. */
+  async #armLater(turn: () => Promise<void>): Promise<void> {
     this.#turning = true;
     await turn();
     this.#turning = false;
     if (this.#stopped) return;
     this.now = this.#clock.monotonic();
-    this.poll();
+    const at = this.#nextAt();
+    if (at <= this.now) this.poll();
+    else if (at < this.#alarmAt) this.#setAlarm(at);
+  }
+
+  #setAlarm(at: number): void {
+    this.#cancel();
+    this.#alarmAt = at;
+    this.#cancel = this.#clock.after(Math.max(at - this.now, 0), this.#due);
   }
 }

@@ -320,9 +320,11 @@ export class TcpConv extends Conv {
   }
 
   protected release(): void {
-    this.conn?.close();
-    this.listener?.close();
-    this.proto.net.runner.kick();
+    const { conn, listener } = this;
+    conn?.close();
+    listener?.close();
+    // What had ended before has nothing more to send.
+    if (listener !== undefined || conn?.touched) this.proto.net.runner.kick();
   }
 
   save(): SavedTcpConv {
