@@ -286,7 +286,7 @@ export class Handshakes {
   #answer(half: HalfOpen): void {
     const layer = this.#layer;
     half.sentMs = layer.now;
-    half.dueAt = layer.now + SYN_RTO_MS * 2 ** half.retries;
+    half.dueAt = layer.now + (SYN_RTO_MS << half.retries);
     layer.timers.update(half);
     this.#synAck(half.path, half, half.iss, half.irs, half.said, layer.now + half.tsOffset | 0, half.tsRecent);
   }

@@ -69,7 +69,7 @@ function mayProbe(conn: Conn): boolean {
 function probeTimeout(conn: Conn): number {
   const { board, mss, rtt, recovery } = conn.snd;
   const pto = 2 * rtt.srttMs + (board.inFlight <= mss && board.sackedBytes === 0 ? WORST_DELAYED_ACK_MS : 2);
-  return pto * 2 ** recovery.probes;
+  return pto * (1 << recovery.probes);
 }
 
 /**

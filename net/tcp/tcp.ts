@@ -277,7 +277,7 @@ export class Tcp implements Layer, Transport {
   }
 
   #tell(): void {
-    if (this.#called.length > 0) { for (const listener of this.#called.splice(0)) listener.onCall(listener); }
+    if (this.#called.length > 0) this.#tellCalled();
     // Users' calls may touch more connections.
     for (let i = 0; i < this.#touchedCount; i++) {
       const conn = this.#touched[i], { events } = conn;
@@ -285,6 +285,12 @@ export class Tcp implements Layer, Transport {
       conn.events = 0;
       conn.onEvents(conn, events);
     }
+  }
+
+  #tellCalled(): void {
+    const called = this.#called;
+    this.#called = [];
+    for (const listener of called) listener.onCall(listener);
   }
 
   #send(): void {
@@ -333,7 +339,7 @@ export class Tcp implements Layer, Transport {
   }
 
   detach(conn: Conn, timeWait: boolean): void {
-    this.#starved.delete(conn);
+    if (this.#starved.size > 0) this.#starved.delete(conn);
     this.table.remove(conn);
     if (timeWait) this.timeWaits.add(TimeWait.of(conn));
   }

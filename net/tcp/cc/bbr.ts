@@ -32,6 +32,8 @@ import { quantumOf } from "./pacing.ts";
 const HIGH_GAIN = 2.885, DRAIN_GAIN = 1 / HIGH_GAIN, CWND_GAIN = 2;
 /** A phase lasts a round trip: probe for more, give back what that queued, cruise. */
 const CYCLE = [1.25, 0.75, 1, 1, 1, 1, 1, 1];
+/** Connections that begin together do not probe together; none begins by draining. */
+const FIRST_PHASES = [0, 2, 3, 4, 5, 6, 7];
 /** Paced a little below the estimate, so that queues drain. */
 const PACING_MARGIN = 0.99;
 
@@ -137,8 +139,7 @@ export class Bbr implements CongestionControl {
     this.initialCwnd = this.cwnd = initialSegments * mss;
     this.minRttMs = rttMs;
     this.minRttAtMs = this.bwRoundMs = this.cycleMs = now;
-    // Not in the phase that drains; connections that begin together do not probe together.
-    this.cycle = [0, 2, 3, 4, 5, 6, 7][(seed >>> 0) % 7];
+    this.cycle = FIRST_PHASES[(seed >>> 0) % FIRST_PHASES.length];
     this.pacingRate = this.local ? 0 : HIGH_GAIN * this.cwnd / (rttMs || 1);
     this.quantum = quantumOf(this.pacingRate, mss);
   }

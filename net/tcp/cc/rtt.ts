@@ -32,7 +32,7 @@ export class RttEstimator {
   /** The retransmission timeout, doubled for each timeout since the last sample. */
   get rtoMs(): number {
     const base = this.srttMs === 0 ? INITIAL_RTO_MS : this.srttMs + Math.max(4 * this.varMs, MIN_RTO_MS);
-    return Math.min(base * 2 ** this.backoffs, MAX_RTO_MS);
+    return Math.min(base * (1 << this.backoffs), MAX_RTO_MS);
   }
 
   /** A measured RTT, one of about `perRtt` that a round trip brings. */
