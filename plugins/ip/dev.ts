@@ -43,6 +43,8 @@ const NAMES = ["ctl", "data", "err", "listen", "local", "remote", "status", "sno
 /** Those whose permissions are the conversation's, and that keep it while they are open. */
 const ITS_OWN = new Set([CTL, DATA, ERR, LISTEN, SNOOP, EVENT]);
 const READ = 4, WRITE = 2;
+/** Digits of a conversation's number at the most. */
+const MAX_DIGITS = 6;
 /** Stacks of one plugin. */
 export const MAX_STACKS = 16;
 
@@ -95,41 +97,69 @@ export class IpDev extends Dev<IpFile> {
   attach(user: User, aname: string): Chan<IpFile> {
     const spec = aname.replace(/^\/$/, "");
     if (!/^\d{0,2}$/.test(spec)) throw new Err("ENOENT", `${this.name} has no stack "${aname.slice(0, 40)}"`);
-    return this.#chan({ tree: this.#options.tree(Number(spec), user), kind: ROOT }, user);
+    const aux = fileOf({ tree: this.#options.tree(Number(spec), user), kind: ROOT });
+    return new Chan<IpFile>(this, this.#qid(aux), aux, user);
   }
 
   walk(c: Chan<IpFile>, names: string[]): Walk<IpFile> {
     const qids: Qid[] = [];
-    let at = c.aux;
+    const at = fileOf(c.aux);
     for (const name of names) {
-      const next = this.#step(at, name);
-      if (next === undefined) {
+      if (!this.#step(at, name)) {
         if (qids.length === 0) throw new Err(isDir(at.kind) ? "ENOENT" : "ENOTDIR");
         return { qids, chan: null };
       }
-      qids.push(this.#qid(next));
-      at = next;
+      qids.push(this.#qid(at));
     }
-    return { qids, chan: this.#chan(at, c.user) };
+    return { qids, chan: new Chan<IpFile>(this, qids.at(-1) ?? this.#qid(at), at, c.user) };
   }
 
-  #step(at: IpFile, name: string): IpFile | undefined {
-    const { tree, kind, proto } = at;
-    if (name === ".." && isDir(kind)) {
-      return fileOf(kind === CONV ? { tree, kind: PROTO, proto } : { tree, kind: ROOT });
+  /** Makes `at` what `name` leads to from there; false, and nothing is changed, when there is no such file. */
+
+  #step(at: IpFile, name: string): boolean {
+    switch (at.kind) {
+      case ROOT:
+        return name === ".." || this.#stepFromRoot(at, name);
+      case PROTO:
+        return this.#stepFromProto(at, name);
+      case CONV:
+        return this.#stepFromConv(at, name);
     }
-    if (kind === ROOT) {
-      const found = tree.protos.find((each) => each.name === name);
-      if (found !== undefined) return fileOf({ tree, kind: PROTO, proto: found });
-      return tree.tops.has(name) ? fileOf({ tree, kind: TOP, top: name }) : undefined;
+    return false;
+  }
+
+  #stepFromRoot(at: IpFile, name: string): boolean {
+    at.proto = at.tree.protos.find((each) => each.name === name);
+    if (at.proto !== undefined) at.kind = PROTO;
+    else if (at.tree.tops.has(name)) {
+      at.kind = TOP;
+      at.top = name;
     }
-    if (kind === PROTO) {
-      if (name === "clone" || name === "stats") return fileOf({ tree, kind: name === "clone" ? CLONE : STATS, proto });
-      const conv = /^(0|[1-9]\d{0,5})$/.test(name) ? proto!.get(Number(name)) : undefined;
-      return conv && fileOf({ tree, kind: CONV, proto, conv });
+    return at.kind !== ROOT;
+  }
+
+  #stepFromProto(at: IpFile, name: string): boolean {
+    const conv = at.proto!.get(idOf(name));
+    if (conv !== undefined) {
+      at.conv = conv;
+      at.kind = CONV;
+    } else if (name === "clone") at.kind = CLONE;
+    else if (name === "stats") at.kind = STATS;
+    else if (name === "..") {
+      at.proto = undefined;
+      at.kind = ROOT;
     }
-    const file = kind === CONV ? NAMES.indexOf(name) : -1;
-    return file < 0 ? undefined : fileOf({ tree, kind: FIRST + file, proto, conv: at.conv });
+    return at.kind !== PROTO;
+  }
+
+  #stepFromConv(at: IpFile, name: string): boolean {
+    const file = NAMES.indexOf(name);
+    if (file >= 0) at.kind = FIRST + file;
+    else if (name === "..") {
+      at.conv = undefined;
+      at.kind = PROTO;
+    }
+    return at.kind !== CONV;
   }
 
   open(c: Chan<IpFile>, mode: number, req: Req): MaybePromise<Chan<IpFile>> {
@@ -192,7 +222,7 @@ export class IpDev extends Dev<IpFile> {
       return handle.read(dst, offset, req);
     }
     if (isDir(kind)) throw new Err("EISDIR");
-    if (kind === CTL) return copyAt(digitsOf(conv!.id), dst, offset);
+    if (kind === CTL) return putDigits(conv!.id, dst, offset);
     if (offset === 0 || c.aux.text === undefined) c.aux.text = encoder.encode(textOf(c.aux));
     return copyAt(c.aux.text, dst, offset);
   }
@@ -229,7 +259,7 @@ export class IpDev extends Dev<IpFile> {
   *#entries({ tree, kind, proto, conv }: IpFile): Generator<{ file: IpFile; next: number }> {
     let next = 0;
     if (kind === CONV) {
-      for (const name of NAMES) yield { file: this.#step(fileOf({ tree, kind, proto, conv }), name)!, next: ++next };
+      for (const i of NAMES.keys()) yield { file: fileOf({ tree, kind: FIRST + i, proto, conv }), next: ++next };
       return;
     }
     if (kind === ROOT) {
@@ -327,11 +357,6 @@ export class IpDev extends Dev<IpFile> {
     const path = (((conv?.serial ?? 0) * 32 + index) * KINDS + kind) * MAX_STACKS + tree.number;
     return { type: isDir(kind) ? QTDIR : 0, vers: 0, path };
   }
-
-  #chan(file: Partial<IpFile> & Pick<IpFile, "tree" | "kind">, user: User): Chan<IpFile> {
-    const aux = fileOf(file);
-    return new Chan<IpFile>(this, this.#qid(aux), aux, user);
-  }
 }
 
 const encoder = new TextEncoder();
@@ -342,6 +367,18 @@ function isDir(kind: number): boolean {
 
 function fileOf({ tree, kind, proto, conv, top = "" }: Partial<IpFile> & Pick<IpFile, "tree" | "kind">): IpFile {
   return { tree, kind, proto, conv, top, handle: undefined, text: undefined };
+}
+
+/** The conversation that a name is the number of, written as `listen` and `ctl` write it; -1 for any other name. */
+function idOf(name: string): number {
+  let id = 0;
+  if (name.length === 0 || name.length > MAX_DIGITS || name.length > 1 && name[0] === "0") return -1;
+  for (let i = 0; i < name.length; i++) {
+    const digit = name.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    id = id * 10 + digit;
+  }
+  return id;
 }
 
 function textOf({ kind, conv, proto }: IpFile): string {
@@ -359,11 +396,11 @@ function textOf({ kind, conv, proto }: IpFile): string {
   }
 }
 
-/** A number in digits, without the encoder, which makes memory outside of the heap. */
-function digitsOf(n: number): Uint8Array {
-  const text = String(n), digits = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) digits[i] = text.charCodeAt(i);
-  return digits;
+/** Puts a number's digits from `offset` on into `dst`, without memory of their own; answers how many there was room for. */
+function putDigits(n: number, dst: Uint8Array, offset: number): number {
+  const text = String(n), count = Math.min(Math.max(text.length - offset, 0), dst.length);
+  for (let i = 0; i < count; i++) dst[i] = text.charCodeAt(offset + i);
+  return count;
 }
 
 /** What a conversation can do, and each time that is another: a level, not a history. */
