@@ -22,6 +22,8 @@ const SPUN = 100_000, PARKED = 4_000;
 const SPIN: Budget = { spin: 1e6, turns: 0, napMs: 0 }, PARK: Budget = { spin: 0, turns: 0, napMs: 0 };
 const LOAD = Deno.loadavg()[0];
 const CPUS = flags.cpus;
+/** KiB of a ring that carries references alone: no more of them than the arena has blocks. */
+const REFERENCES_KIB = 0.125;
 
 interface Row {
   what: string;
@@ -54,8 +56,8 @@ for (const ringKiB of [256, DEFAULT_RING_BYTES / 1024]) {
   await throughput("transport", { size: 65536, ringKiB, count: 16_000, target: gigabytes });
   await throughput("transport", { size: 1 << 20, ringKiB, count: 1_000 });
 }
-await throughput("arena", { size: 65536, ringKiB: 64, count: 16_000, target: gigabytes });
-await throughput("arena", { size: 1 << 20, ringKiB: 64, count: 1_000 });
+await throughput("arena", { size: 65536, ringKiB: REFERENCES_KIB, count: 16_000, target: gigabytes });
+await throughput("arena", { size: 1 << 20, ringKiB: REFERENCES_KIB, count: 1_000 });
 await idle();
 report();
 Deno.exit(0);
@@ -80,7 +82,7 @@ async function throughput(
   });
   const small = size < 1024, unitSize = small ? `${size} B` : `${size / 1024} KiB`;
   const way = { sync: "ring, messages", transport: "9P transport, writes", arena: "arena, messages", async: "" }[wait];
-  const what = `${way} of ${unitSize}, ring of ${ringKiB} KiB`;
+  const what = `${way} of ${unitSize}, ring of ${ringKiB < 1 ? `${ringKiB * 1024} B` : `${ringKiB} KiB`}`;
   rows.push({ what, value: perSecond * (small ? 1e-6 : size * 1e-9), unit: small ? "M/s" : "GB/s", target });
 }
 
@@ -111,7 +113,7 @@ async function pair(
   ringBytes = 1 << 16,
 ): Promise<Outcome[]> {
   const workers = isolates(), ports = wire(ringBytes);
-  const arena = job.wait === "arena" ? createArena([{ bytes: job.size, count: 8 }], ports[0].bell) : undefined;
+  const arena = job.wait === "arena" ? createArena([{ bytes: job.size, count: 8 }]) : undefined;
   await Promise.all(workers.map(answer));
   const done = Promise.all(workers.map((w) => answer(w) as Promise<Outcome>));
   workers.forEach((w, i) => w.postMessage({ ...job, arena, kind: kinds[i], port: ports[i] } satisfies Job));

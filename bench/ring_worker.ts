@@ -5,7 +5,7 @@
 import { hostClock } from "../core/host/clock.ts";
 import { nameSelf, pinSelf, threadCpuMs } from "../core/host/threads.ts";
 import { turn } from "../core/host/turn.ts";
-import { Arena, type ArenaRef, ArenaView, sendBlock } from "../core/ring/arena.ts";
+import { Arena, type ArenaRef, Borrower } from "../core/ring/arena.ts";
 import { type Budget, Doorbell } from "../core/ring/doorbell.ts";
 import { Consumer, Producer } from "../core/ring/spsc.ts";
 import { type PortRef, ringTransport } from "../core/ring/transport.ts";
@@ -150,21 +150,22 @@ function receive({ count, size }: Job, input: Consumer, bell: Doorbell): void {
   if (size <= 256 && sum !== (Math.imul(0x09090909, count * (size >> 2)) | 0)) throw new Error("content is wrong");
 }
 
-/** Fills blocks and sends where they lie. */
+/** Fills blocks and sends where they lie. The ring has no room for more references than there are blocks. */
 function lend({ count, size, arena: ref }: Job, out: Producer, bell: Doorbell): void {
-  const arena = new Arena(ref!, 1), message = new Uint8Array(size).fill(9);
-  for (let i = 0; i < count; i++) {
-    let block;
-    while (!(block = arena.alloc(size, 2))) bell.waitSync(arena);
+  const arena = new Arena(ref!), message = new Uint8Array(size).fill(9);
+  for (let i = 0, at; i < count; i++) {
+    while ((at = out.reserve(8)) < 0) bell.waitSync(out);
+    const block = arena.lend(size)!;
     block.view.set(message);
-    while (!sendBlock(out, block, size)) bell.waitSync(out);
+    out.words[at >> 2] = block.at;
+    out.words[(at >> 2) + 1] = block.ticket;
     out.publish();
   }
 }
 
-/** Copies them out, as a reader that keeps the bytes has to, and frees them. */
+/** Copies them out, as a reader that keeps the bytes has to, and gives them back. */
 function borrow({ count, size, arena }: Job, input: Consumer, bell: Doorbell): void {
-  const view = new ArenaView(arena!), message = new Uint8Array(size);
+  const borrower = new Borrower(arena!), message = new Uint8Array(size);
   for (let seen = 0; seen < count;) {
     const at = input.next();
     if (at < 0) {
@@ -172,8 +173,9 @@ function borrow({ count, size, arena }: Job, input: Consumer, bell: Doorbell): v
       bell.waitSync(input);
       continue;
     }
-    message.set(view.receive(input, at));
-    view.free();
+    const place = input.words[at >> 2];
+    message.set(borrower.borrow(place, size));
+    borrower.giveBack(place, input.words[(at >> 2) + 1]);
     seen++;
   }
   input.release();

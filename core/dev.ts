@@ -124,6 +124,11 @@ export interface Create {
 export abstract class Dev<T = unknown> {
   /** What it is called, as in `#ram`. */
   abstract readonly name: string;
+  /**
+   * Whether `read` and `write` take memory that is shared between isolates, too: no decoder, no host call, nothing but
+   * copies. Saves large data a copy where the Dev is in an isolate.
+   */
+  readonly shared: boolean = false;
 
   /** A Chan on the root of the tree that `aname` selects. */
   abstract attach(user: User, aname: string, req: Req): MaybePromise<Chan<T>>;

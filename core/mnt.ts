@@ -18,6 +18,7 @@ import { Chan, type Create, DELIVERED, Dev, type Req, type User, type Walk } fro
 import { Err } from "./err.ts";
 import { completed, MntDir } from "./mnt_dir.ts";
 import { MntFile, type MntRoot } from "./mnt_file.ts";
+import { copyBytes, ownBytes } from "./p9/bytes.ts";
 import { Client, type ClientOptions } from "./p9/client.ts";
 import { readSpan, writeSpan } from "./p9/client_io.ts";
 import { checkName, type FidOps } from "./p9/client_ops.ts";
@@ -182,7 +183,7 @@ export class Mnt extends Dev<MntFile> {
     const file = c.aux, count = dst.length;
     if (count > file.iounit) return this.#readLarge(c, count, offset, req);
     const msg: m.Tread = { type: m.Tread, tag: 0, fid: file.live, offset, count };
-    if (req.deliver) return this.#ask(msg, req, ({ data }) => req.deliver!(data) ? DELIVERED : data.slice());
+    if (req.deliver) return this.#ask(msg, req, ({ data }) => req.deliver!(data) ? DELIVERED : ownBytes(data));
     // `dst` is borrowed until this returns, so the bytes come in an array of their own.
     if (count <= SMALL_BYTES) return this.#ask(msg, req, (reply) => this.#slab.copy(reply.data));
     return this.#ask(msg, req, (reply) => reply.data, undefined, new Uint8Array(count));
@@ -409,7 +410,7 @@ class Slab {
       this.#at = 0;
     }
     const part = this.#bytes.subarray(this.#at, this.#at += data.length);
-    part.set(data);
+    copyBytes(data, part);
     return part;
   }
 }

@@ -4,7 +4,7 @@
 
 import { hostClock } from "../core/host/clock.ts";
 import { turn } from "../core/host/turn.ts";
-import { Arena, type ArenaRef, ArenaView, sendBlock } from "../core/ring/arena.ts";
+import { Arena, type ArenaRef, Borrower } from "../core/ring/arena.ts";
 import { type Budget, Doorbell } from "../core/ring/doorbell.ts";
 import { Consumer, Producer } from "../core/ring/spsc.ts";
 import { type PortRef, ringTransport } from "../core/ring/transport.ts";
@@ -20,7 +20,7 @@ export interface SoakJob {
   /** Messages, or writes each way. */
   readonly count: number;
   readonly maxSize: number;
-  /** Where `a` takes the blocks that it sends, for `blocks`. */
+  /** What `a` lends from, for `blocks`. */
   readonly arena?: ArenaRef;
 }
 
@@ -107,53 +107,62 @@ function receiveMessages(job: SoakJob): void {
   if (seen !== job.count) throw new Error(`${seen} messages of ${job.count}`);
 }
 
-/** Sends messages by reference: content that is written over too soon is seen. */
+/** Sends messages by reference while there are blocks, else as they are: content that is written over too soon is seen. */
 function sendBlocks(job: SoakJob): void {
-  const out = new Producer(job.port.out, job.port.owner), wait = bell(job), arena = new Arena(job.arena!, 1);
+  const out = new Producer(job.port.out, job.port.owner), wait = bell(job), arena = new Arena(job.arena!);
   const sizes = random(job.seed), pace = random(job.seed + 1);
-  for (let i = 0; i < job.count; i++) {
-    const size = sizes() % (job.maxSize + 1);
-    let block;
-    while (!(block = arena.alloc(size, 2))) {
-      out.publish();
-      wait.waitSync(arena);
-    }
-    for (let k = 0; k < size; k++) block.view[k] = byteAt(job.seed, i + k);
-    while (!sendBlock(out, block, size, i)) {
+  const reserve = (bytes: number, kind: number) => {
+    let at;
+    while ((at = out.reserve(bytes, kind)) < 0) {
       out.publish();
       wait.waitSync(out);
     }
+    return at;
+  };
+  for (let i = 0; i < job.count; i++) {
+    const size = sizes() % (job.maxSize + 1), block = arena.lend(size);
+    const at = block ? reserve(8, i << 1 | 1) : reserve(size, i << 1);
+    const bytes = block ? block.view : out.bytes.subarray(at, at + size);
+    for (let k = 0; k < size; k++) bytes[k] = byteAt(job.seed, i + k);
+    if (block) out.words.set([block.at, block.ticket], at >> 2);
     if (pace() % 4 === 0) out.publish();
     dawdle(pace);
   }
   out.close();
 }
 
-/** Receives them, keeps some for a while, and frees them in another order. */
+/** Receives them, keeps some blocks for a while, and gives them back in another order. */
 function receiveBlocks(job: SoakJob): void {
-  const input = new Consumer(job.port.in, job.port.owner), wait = bell(job), view = new ArenaView(job.arena!);
+  const input = new Consumer(job.port.in, job.port.owner), wait = bell(job), borrower = new Borrower(job.arena!);
   const sizes = random(job.seed), pace = random(job.seed + 2), kept: [number, number][] = [];
-  const freeOne = () => {
+  const giveOneBack = () => {
     const [at, ticket] = kept.splice(pace() % kept.length, 1)[0];
-    if (!view.free(at, ticket)) throw new Error(`the block at ${at} was not ours`);
+    if (!borrower.giveBack(at, ticket)) throw new Error(`the block at ${at} was not ours`);
   };
-  let seen = 0;
+  let seen = 0, lent = 0;
   while (!input.ended) {
     for (let at; (at = input.next()) >= 0; seen++) {
-      const bytes = view.receive(input, at), size = sizes() % (job.maxSize + 1);
-      if (input.kind !== seen || view.length !== size) throw new Error(`message ${seen} is ${input.kind}`);
+      const size = sizes() % (job.maxSize + 1), isLent = (input.kind & 1) !== 0;
+      if (input.kind >> 1 !== seen) throw new Error(`message ${seen} is ${input.kind >> 1}`);
+      const [place, ticket] = isLent ? input.words.subarray(at >> 2, (at >> 2) + 2) : [];
+      const bytes = isLent ? borrower.borrow(place, size) : input.bytes.subarray(at, at + input.length);
+      if (bytes.length !== size) throw new Error(`message ${seen} has ${bytes.length} bytes`);
       for (let k = 0; k < size; k++) {
         if (bytes[k] !== byteAt(job.seed, seen + k)) throw new Error(`message ${seen}, byte ${k}`);
       }
-      kept.push([view.at, view.ticket]);
-      if (pace() % 3 > 0) freeOne();
+      if (isLent) {
+        lent++;
+        kept.push([place, ticket]);
+        if (pace() % 3 > 0) giveOneBack();
+      }
       dawdle(pace);
     }
     input.release();
-    while (kept.length > 0) freeOne();
+    while (kept.length > 0) giveOneBack();
     if (!input.ended) wait.waitSync(input);
   }
   if (seen !== job.count) throw new Error(`${seen} messages of ${job.count}`);
+  if (lent === 0 || lent === seen) throw new Error(`${lent} of ${seen} were lent: both ways were to be seen`);
 }
 
 /** Writes and reads at once, each write of a seeded size, each read too. */

@@ -12,7 +12,7 @@
 import { type Budget, DEFAULT_BUDGET, type Doorbell, isParked } from "../ring/doorbell.ts";
 import { readRing } from "../ring/layout.ts";
 import type { RingMatrix } from "../ring/matrix.ts";
-import { type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
+import { DATA_BLOCKS, type PortRef, type RingTransport, ringTransport } from "../ring/transport.ts";
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
 import {
@@ -176,7 +176,7 @@ export class Isolate implements Hosted {
     // Two generations of a plugin run side by side while it is reloaded.
     this.row = `${spec.name}.${host.id}`;
     host.rings.join(this.row, spec.cpu ?? onlyCpu());
-    const [mine, theirs] = host.rings.connect(KERNEL, this.row, spec.ringBytes);
+    const [mine, theirs] = host.rings.connect(KERNEL, this.row, { bytes: spec.ringBytes, blocks: DATA_BLOCKS });
     this.transport = ringTransport(mine, { doorbell: host.doorbell });
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
@@ -267,7 +267,7 @@ export class Isolate implements Hosted {
   #serveFiles(): PortRef | undefined {
     const { files, ringBytes } = this.#spec, { rings, doorbell } = this.#host;
     if (!files) return undefined;
-    const [mine, theirs] = rings.connect(KERNEL, this.row, ringBytes, "files");
+    const [mine, theirs] = rings.connect(KERNEL, this.row, { bytes: ringBytes, channel: "files", blocks: DATA_BLOCKS });
     files(this.#files = ringTransport(mine, { doorbell }));
     return theirs;
   }

@@ -75,7 +75,7 @@ export class Lanes {
     const known = this.#lanes.get(plugin.row);
     if (known) return known;
     const number = ++lastLane, places = new SharedArrayBuffer(8 * LANE_PLACES);
-    const [ours, theirs] = this.#host.rings.connect(this.#program.row, plugin.row, LANE_RING_BYTES);
+    const [ours, theirs] = this.#host.rings.connect(this.#program.row, plugin.row, { bytes: LANE_RING_BYTES });
     plugin.serveLane(number, theirs);
     this.#program.tellLane({ lane: number, port: ours, places });
     const lane = { number, plugin, places: new Float64Array(places), files: [] };

@@ -1,7 +1,7 @@
 /**
  * Alignment of a byte stream in its buffers: where a buffer begins decides how fast it is copied.
  *
- * Layer: a leaf of core/p9.
+ * Layer: a leaf of core/p9, beside bytes.ts.
  *
  * - The engine copies to and from shared memory by words when both sides have the same alignment, and else byte by byte,
  *   eight times slower. A ring keeps a stream's bytes at their position modulo its size; so a buffer that keeps them at
@@ -11,8 +11,7 @@
  *   and none of them just where a file's pages do, once the header of a message is added.
  */
 
-/** Bytes of a word. */
-const WORD_BYTES = 8;
+import { WORD_BYTES } from "./bytes.ts";
 
 /** Where each kind of buffer begins. */
 export const BEGIN = { input: 0, output: 32, requests: 64, replies: 96 } as const;

@@ -10,6 +10,7 @@
  */
 
 import { Err, toErr } from "../err.ts";
+import { ownBytes } from "./bytes.ts";
 import type { Rpc } from "./client_rpc.ts";
 import * as m from "./msg.ts";
 import { type Dir, type Dirent, type Flock, NOFID, NONUNAME, type Qid, type Statfs, type U64 } from "./types.ts";
@@ -190,7 +191,7 @@ export abstract class FidOps {
 
   /** Reads at most `count` bytes into an array of their own. */
   readBytes(fid: number, count: number, offset: U64, signal?: Signal): Promise<Uint8Array> {
-    return this.rpc.ask({ type: m.Tread, tag: 0, fid, offset, count }, (reply) => reply.data.slice(), signal);
+    return this.rpc.ask({ type: m.Tread, tag: 0, fid, offset, count }, (reply) => ownBytes(reply.data), signal);
   }
 
   /** Writes `data`, which is not more than the file's iounit and is free when this returns: the count taken. */

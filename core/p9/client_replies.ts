@@ -20,6 +20,7 @@ export interface Replies {
   [m.Tcreate]: m.Rcreate;
   [m.Tread]: m.Rread;
   [m.Twrite]: m.Rwrite;
+  [m.Twriteref]: m.Rwrite;
   [m.Tclunk]: m.Rclunk;
   [m.Tremove]: m.Rremove;
   [m.Tstat]: m.Rstat;

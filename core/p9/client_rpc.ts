@@ -16,13 +16,15 @@
 
 import { alignment, BEGIN } from "./align.ts";
 import { Err, toErr } from "../err.ts";
+import { copyBytes, ownBytes } from "./bytes.ts";
 import { askedCount, replyError, type ReplyTo } from "./client_replies.ts";
 import { decodeR, encode, HEADER_BYTES } from "./codec.ts";
 import { Tags } from "./client_tags.ts";
 import { Reader, Writer } from "./cursor.ts";
+import { borrowed, lendCopy } from "./lend.ts";
 import * as m from "./msg.ts";
-import type { DialectTraits, Rmsg, Tmsg } from "./msg.ts";
-import type { Transport } from "./transport.ts";
+import type { DataRef, DialectTraits, Rmsg, Tmsg } from "./msg.ts";
+import type { Blocks, Transport } from "./transport.ts";
 import { NOTAG } from "./types.ts";
 
 /** What is called with a reply, or with the error that came instead; it must not throw. */
@@ -114,6 +116,11 @@ export class Rpc {
     return this.#tags.taken + this.#backlog.length;
   }
 
+  /** Memory that the server sees, too, if it speaks of it. */
+  get blocks(): Blocks | undefined {
+    return this.dialect.full ? this.transport.blocks : undefined;
+  }
+
   /** Why the connection is over; undefined while it is not. */
   get failure(): Err | undefined {
     return this.#failure;
@@ -138,7 +145,7 @@ export class Rpc {
     const mustWait = this.#backlog.length > 0 && !isFlush;
     if (mustWait || !this.#tags.available(isFlush) || this.#out.room < this.msize) return this.#enqueue(msg, call);
     msg.tag = this.#tags.next;
-    this.#encode(this.#out, msg);
+    this.#encode(this.#out, msg.type === m.Twrite ? this.#lent(msg) : msg);
     this.#occupy(call);
     this.#cork();
     return call;
@@ -227,6 +234,14 @@ export class Rpc {
       "EMSGSIZE",
       `${m.msgName(msg.type)} of ${size} bytes is over the connection's msize of ${this.msize}`,
     );
+  }
+
+  /** A large write as one by reference, where there is memory that both sides see, and room in it. */
+  #lent(msg: m.Twrite): m.Twrite | m.Twriteref {
+    const { blocks } = this, { tag, fid, offset, data } = msg;
+    // Where the data will lie in its file it is copied to most easily.
+    const ref = blocks && lendCopy(blocks, data, Number(offset));
+    return ref ? { type: m.Twriteref, tag, fid, offset, ref } : msg;
   }
 
   /** Tversion stands alone: it has no tag and waits for nothing. */
@@ -408,19 +423,25 @@ export class Rpc {
         new Err("EPROTO", `${this.transport.remote} sent ${name} for tag ${tag}, which has no request`),
       );
     }
-    let reply: Rmsg | null = null, error: Err | null;
+    let reply: Rmsg | null = null, error: Err | null, ref: DataRef | null = null;
     try {
       reply = decodeR(this.#reader.reset(at + 4, at + size), tag === NOTAG ? VERSION_DIALECT : this.dialect);
+      if (reply.type === m.Rreadref) {
+        const data = borrowed(this.blocks, reply.ref);
+        ref = reply.ref;
+        reply = { type: m.Rread, tag, data };
+      }
       error = replyError(call.type, call.count, reply);
     } catch (e) {
       error = new Err("EPROTO", `server's answer to ${m.msgName(call.type)}: ${toErr(e).message}`, { cause: e });
     }
     if (call.sink && !error) this.#intoSink(call.sink, reply as m.Rread);
     this.#answered(call, error, reply);
+    if (ref) this.blocks!.giveBack(ref);
   }
 
   #intoSink(sink: Uint8Array, reply: m.Rread): void {
-    sink.set(reply.data);
+    copyBytes(reply.data, sink);
     reply.data = sink.subarray(0, reply.data.length);
   }
 
@@ -482,6 +503,6 @@ export class Rpc {
 
 /** Makes a reply's borrowed bytes its own. */
 function ownData<R extends Rmsg>(reply: R): R {
-  if (reply.type === m.Rread || reply.type === m.Rreaddir) reply.data = reply.data.slice();
+  if (reply.type === m.Rread || reply.type === m.Rreaddir) reply.data = ownBytes(reply.data);
   return reply;
 }

@@ -156,6 +156,9 @@ function getLinuxT(r: Reader, type: number, tag: number, dialect: DialectTraits)
       return { type, tag, fid: r.u32(), name: r.str(), flags: r.u32() };
     case m.Twstat:
       if (dialect.full) return getTwstat(r, tag, dialect);
+      break;
+    case m.Twriteref:
+      if (dialect.full) return { type, tag, fid: r.u32(), offset: r.u64(), ref: getRef(r) };
   }
   throw unknownType(type, dialect);
 }
@@ -237,6 +240,9 @@ function getLinuxR(r: Reader, type: number, tag: number, dialect: DialectTraits)
       return { type, tag };
     case m.Rwstat:
       if (dialect.full) return { type, tag };
+      break;
+    case m.Rreadref:
+      if (dialect.full) return { type, tag, ref: getRef(r) };
   }
   throw unknownType(type, dialect);
 }
@@ -392,6 +398,9 @@ function putLinuxT(w: Writer, msg: LinuxT, dialect: DialectTraits): void {
     case m.Tunlinkat:
       w.str(msg.name);
       return w.u32(msg.flags);
+    case m.Twriteref:
+      w.u64(msg.offset);
+      return putRef(w, msg.ref);
   }
 }
 
@@ -426,6 +435,8 @@ function putR(w: Writer, msg: Rmsg, dialect: DialectTraits): void {
     case m.Rreaddir:
       w.u32(msg.data.length);
       return w.data(msg.data);
+    case m.Rreadref:
+      return putRef(w, msg.ref);
     case m.Rwrite:
       return w.u32(msg.count);
     case m.Rstat: {
@@ -481,6 +492,16 @@ function putLock(w: Writer, lock: Flock): void {
   w.u64(lock.length);
   w.u32(lock.procId);
   w.str(lock.clientId);
+}
+
+function getRef(r: Reader): m.DataRef {
+  return { at: r.u32(), length: r.u32(), ticket: r.u32() };
+}
+
+function putRef(w: Writer, ref: m.DataRef): void {
+  w.u32(ref.at);
+  w.u32(ref.length);
+  w.u32(ref.ticket);
 }
 
 function unknownType(type: number, dialect: DialectTraits): Err {

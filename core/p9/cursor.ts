@@ -6,6 +6,7 @@
  */
 
 import { Err } from "../err.ts";
+import { copyBytes } from "./bytes.ts";
 import type { Qid, U64 } from "./types.ts";
 import { decodeUtf8, encodeUtf8, utf8Length } from "./utf8.ts";
 
@@ -155,7 +156,7 @@ export class Writer {
 
   data(bytes: Uint8Array): void {
     this.reserve(bytes.length);
-    this.bytes.set(bytes, this.at);
+    copyBytes(bytes, this.bytes, this.at);
     this.at += bytes.length;
   }
 

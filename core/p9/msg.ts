@@ -12,7 +12,8 @@ import type { Dir, Flock, Qid, Statfs, U64 } from "./types.ts";
 /**
  * The dialects. `9P2000.L.r9` is ring9's own, spoken between its parts: .L that loses nothing of the file contract.
  * Errors keep their text (Rerror instead of Rlerror), Rgetattr carries the mode word and the names too, Tlcreate the
- * mode word, and Twstat is there for what Tsetattr can not say.
+ * mode word, and Twstat is there for what Tsetattr can not say. Where both sides see the same memory, large data goes by
+ * reference (Twriteref, Rreadref).
  */
 export type Dialect = "9P2000" | "9P2000.u" | "9P2000.L" | "9P2000.L.r9";
 
@@ -57,6 +58,9 @@ export const Tflush = 108, Rflush = 109, Twalk = 110, Rwalk = 111, Topen = 112, 
 export const Tcreate = 114, Rcreate = 115, Tread = 116, Rread = 117, Twrite = 118, Rwrite = 119;
 export const Tclunk = 120, Rclunk = 121, Tremove = 122, Rremove = 123, Tstat = 124, Rstat = 125;
 export const Twstat = 126, Rwstat = 127;
+
+// ring9's own, between parts that share memory: a write whose data, and a read's answer, lies there.
+export const Twriteref = 128, Rreadref = 131;
 
 /** What every message has. */
 export interface Msg<N extends number> {
@@ -137,9 +141,26 @@ export interface Tread extends FidMsg<typeof Tread> {
 export interface Rread extends Msg<typeof Rread> {
   data: Uint8Array;
 }
+/** Where data lies in memory that both sides see (`Blocks`): sent in its place. */
+export interface DataRef {
+  /** Offset of the first byte. */
+  at: number;
+  length: number;
+  /** Which lending of the block this is. */
+  ticket: number;
+}
+/** An Rread; the block is given back when the data was read. */
+export interface Rreadref extends Msg<typeof Rreadref> {
+  ref: DataRef;
+}
 export interface Twrite extends FidMsg<typeof Twrite> {
   offset: U64;
   data: Uint8Array;
+}
+/** A Twrite; the answer is an Rwrite, and the block is given back before it. */
+export interface Twriteref extends FidMsg<typeof Twriteref> {
+  offset: U64;
+  ref: DataRef;
 }
 export interface Rwrite extends Msg<typeof Rwrite> {
   count: number;
@@ -294,6 +315,7 @@ export type Tmsg =
   | Tcreate
   | Tread
   | Twrite
+  | Twriteref
   | Tclunk
   | Tremove
   | Tstat
@@ -330,6 +352,7 @@ export type Rmsg =
   | Ropen
   | Rcreate
   | Rread
+  | Rreadref
   | Rwrite
   | Rclunk
   | Rremove
@@ -398,6 +421,8 @@ const NAMES = new Map<number, string>([
     "stat",
     "wstat",
   ].flatMap((name, i) => pair(Tversion + 2 * i, name)),
+  [Twriteref, "Twriteref"],
+  [Rreadref, "Rreadref"],
 ]);
 
 function pair(t: number, name: string): [number, string][] {

@@ -8,12 +8,12 @@
  * See section 5 of the Plan 9 manual, and diod's protocol.md for 9P2000.L.
  */
 
-import { type Chan, type Create, DELIVERED, type Req, type Walk } from "../dev.ts";
+import type { Chan, Create, Req, Walk } from "../dev.ts";
 import { Err } from "../err.ts";
 import { Writer } from "./cursor.ts";
-import { DirReader } from "./dir_reader.ts";
 import { closeFid, type Fid } from "./fid.ts";
 import { clientOf, LOCK_MAY_WAIT, ownId } from "./locks.ts";
+import { read, READ_HEADER_BYTES, type Result, then, write } from "./io.ts";
 import { openModeOf, plan9Mode } from "./mode.ts";
 import * as m from "./msg.ts";
 import type { Rmsg, Tmsg } from "./msg.ts";
@@ -46,18 +46,8 @@ import {
 import { isUtf8, utf8Length } from "./utf8.ts";
 import { xattrBytes, XattrRead, XattrWrite } from "./xattr.ts";
 
-/** Bytes of Rread's and Rreaddir's framing. */
-const READ_HEADER_BYTES = 11;
-
 /** Requests that name a fid. */
-export type FidRequest = Exclude<Tmsg, m.Tversion | m.Tflush | m.Tattach | m.Tauth>;
-
-type Result = MaybePromise<Rmsg | null>;
-
-/** Goes on with `next` at once, or when the promise is there. */
-function then<T, U>(value: MaybePromise<T>, next: (value: T) => U): U | Promise<Awaited<U>> {
-  return value instanceof Promise ? value.then(next) as Promise<Awaited<U>> : next(value);
-}
+export type FidRequest = Exclude<Tmsg, m.Tversion | m.Tflush | m.Tattach | m.Tauth | m.Twriteref>;
 
 /** The operations of one session. */
 export class Ops {
@@ -74,9 +64,9 @@ export class Ops {
       case m.Twalk:
         return this.#walk(msg, fid, req);
       case m.Tread:
-        return this.#read(msg, fid, req);
+        return read(this.#s, msg, fid, req);
       case m.Twrite:
-        return this.#write(msg, fid, req);
+        return write(this.#s, msg, fid, req);
       case m.Tclunk:
         return then(this.#clunk(fid), () => ({ type: m.Rclunk, tag }));
       case m.Tgetattr:
@@ -392,54 +382,7 @@ export class Ops {
     }
   }
 
-  // ---- reading and writing
-
-  #read(msg: m.Tread, fid: Fid, req: Req): Result {
-    const { tag, offset } = msg;
-    const count = Math.min(msg.count, this.#s.msize - READ_HEADER_BYTES);
-    if (fid.xattr) return { type: m.Rread, tag, data: fid.xattr.read(offset, count) };
-    const chan = fid.file;
-    if (chan.mode === -1 || (chan.mode & 3) === OWRITE) throw new Err("EBADF", "bad use of fid");
-    if (chan.qid.type & QTDIR) {
-      fid.dirReader ??= new DirReader(chan, this.#s.dialect!.unix);
-      return then(fid.dirReader.read(offset, count, req), (data) => ({ type: m.Rread, tag, data }));
-    }
-    if (typeof offset !== "number") return { type: m.Rread, tag, data: new Uint8Array(0) };
-    return this.#readInPlace(tag, chan, offset, count, req);
-  }
-
-  /** The Dev puts the bytes where the reply goes. */
-  #readInPlace(tag: number, chan: Chan, offset: number, count: number, req: Req): Result {
-    const w = this.#s.output.writer(READ_HEADER_BYTES + count);
-    const start = w.at;
-    const body = start + READ_HEADER_BYTES;
-    req.deliver = (data) => this.#s.deliver(tag, req, data, count);
-    const read = chan.dev.read(chan, w.bytes.subarray(body, body + count), offset, req);
-    if (typeof read !== "number") return then(read, (data) => readReply(tag, data, count));
-    req.deliver = null;
-    w.u32(READ_HEADER_BYTES + read);
-    w.u8(m.Rread);
-    w.u16(tag);
-    w.u32(read);
-    w.at = body + read;
-    return null;
-  }
-
-  #write(msg: m.Twrite, fid: Fid, req: Req): Result {
-    const { tag, data } = msg;
-    if (fid.xattr) return { type: m.Rwrite, tag, count: fid.xattr.write(msg.offset, data) };
-    const chan = fid.file;
-    if (chan.mode === -1 || (chan.mode & 3) === OREAD || (chan.mode & 3) === OEXEC) {
-      throw new Err("EBADF", "bad use of fid");
-    }
-    if (chan.qid.type & QTDIR) throw new Err("EISDIR");
-    if (fid.append) {
-      return then(this.#s.srv.appends.write(chan, data, req), (count) => ({ type: m.Rwrite, tag, count }));
-    }
-    if (typeof msg.offset !== "number") throw new Err("EFBIG");
-    const wrote = chan.dev.write(chan, data, msg.offset, req);
-    return then(wrote, (count) => ({ type: m.Rwrite, tag, count }));
-  }
+  // ---- directories
 
   #readdir(msg: m.Treaddir, fid: Fid, req: Req): Result {
     const chan = fid.dir;
@@ -525,12 +468,6 @@ function stat(fid: Fid, req: Req): MaybePromise<Dir> {
 function walkReply(msg: m.Twalk, walked: Walk): Rmsg {
   if (walked.qids.length === 0 && msg.names.length > 0) throw new Err("ENOENT");
   return { type: m.Rwalk, tag: msg.tag, qids: walked.qids };
-}
-
-function readReply(tag: number, data: Uint8Array, count: number): Rmsg | null {
-  if (data === DELIVERED) return null;
-  if (data.length > count) throw new Err("EIO", `a read of ${count} bytes was answered with ${data.length}`);
-  return { type: m.Rread, tag, data };
 }
 
 async function find(dir: Chan, name: string, req: Req): Promise<Chan> {

@@ -14,15 +14,17 @@
 import { Req, type User } from "../dev.ts";
 import { Err, toErr } from "../err.ts";
 import { decodeT, encode, HEADER_BYTES } from "./codec.ts";
+import { ownBytes, WORD_BYTES } from "./bytes.ts";
 import { closeFid, type Fid, FidTable } from "./fid.ts";
 import { IdTable } from "./id_table.ts";
 import { Input } from "./input.ts";
+import { borrowed, lentReply } from "./lend.ts";
 import * as m from "./msg.ts";
 import type { DialectTraits, Rmsg, Tmsg } from "./msg.ts";
-import { Ops } from "./ops.ts";
+import { type FidRequest, Ops } from "./ops.ts";
 import { HIGH_WATER_BYTES, Output } from "./output.ts";
 import type { Srv } from "./srv.ts";
-import type { Transport } from "./transport.ts";
+import type { Blocks, Transport } from "./transport.ts";
 import { MAX_MSIZE, type MaybePromise, MIN_MSIZE, NOTAG } from "./types.ts";
 import { utf8Length } from "./utf8.ts";
 
@@ -50,6 +52,8 @@ export class Session {
   /** Null until a version is agreed on. */
   dialect: DialectTraits | null = null;
   msize = MAX_MSIZE;
+  /** Memory that the client sees, too, if it speaks of it. */
+  blocks: Blocks | undefined;
   /** The user of the last attach, for status. */
   user: User | null = null;
   readonly #transport: Transport;
@@ -58,6 +62,7 @@ export class Session {
   readonly #flights = new IdTable<Flight>();
   /** Replies that found the output full. */
   #overflow: Rmsg[] = [];
+  #scratch = new Uint8Array(0);
   #epoch = 0;
   #flushQueued = false;
   /** Messages that have been begun. */
@@ -130,13 +135,24 @@ export class Session {
       if (tag === NOTAG) throw new Err("EPROTO", `${m.msgName(msg.type)} needs a tag`);
       if (this.#flights.has(tag)) throw new Err("EPROTO", `tag ${tag} is already in flight`);
       if (msg.type === m.Tflush) return this.#flush(msg);
+      if (msg.type === m.Twriteref) return this.#startLent(msg);
       this.#start(msg);
     } catch (e) {
       this.#replyError(tag, e);
     }
   }
 
-  #start(msg: Exclude<Tmsg, m.Tversion | m.Tflush>): void {
+  /** A write whose data lies in memory that both sides see: it stays there until the write is begun. */
+  #startLent({ tag, fid, offset, ref }: m.Twriteref): void {
+    const data = borrowed(this.blocks, ref);
+    try {
+      this.#start({ type: m.Twrite, tag, fid, offset, data });
+    } finally {
+      this.blocks!.giveBack(ref);
+    }
+  }
+
+  #start(msg: Exclude<Tmsg, m.Tversion | m.Tflush | m.Twriteref>): void {
     if (!this.dialect) throw new Err("EPROTO", "Tversion comes first");
     if (this.#flights.size >= this.srv.limits.inFlight && msg.type !== m.Tclunk) {
       throw new Err("EAGAIN", `too many requests in flight (${this.srv.limits.inFlight})`);
@@ -158,9 +174,9 @@ export class Session {
   }
 
   /** A request on a fid that another request is still making or opening. */
-  #answerLater(msg: Exclude<Tmsg, m.Tversion | m.Tflush | m.Tattach | m.Tauth>, fid: Fid): void {
+  #answerLater(msg: FidRequest, fid: Fid): void {
     const req = new Req(this.user!);
-    const data = "data" in msg ? { ...msg, data: msg.data.slice() } : msg;
+    const data = "data" in msg ? { ...msg, data: ownBytes(msg.data) } : msg;
     const later = async () => {
       while (fid.ready) await fid.ready.catch(() => {});
       if (this.fids.get(msg.fid) !== fid) throw new Err("EBADF");
@@ -215,6 +231,13 @@ export class Session {
     return true;
   }
 
+  /** Memory that nobody else sees, good until the next call: `bytes` of it, aligned as what stands at `position`. */
+  scratch(bytes: number, position: number): Uint8Array {
+    const from = position % WORD_BYTES;
+    if (this.#scratch.length < from + bytes) this.#scratch = new Uint8Array(WORD_BYTES + bytes);
+    return this.#scratch.subarray(from, from + bytes);
+  }
+
   /** A request on `fid` is over. */
   #settle(fid: Fid): void {
     if (--fid.busy === 0) fid.idle?.();
@@ -229,6 +252,7 @@ export class Session {
       return { type: m.Rversion, tag: msg.tag, msize: Math.min(msg.msize, this.srv.limits.msize), version: "unknown" };
     }
     this.dialect = dialect;
+    if (dialect.full) this.blocks = this.#transport.blocks;
     this.msize = Math.min(msg.msize, this.srv.limits.msize);
     this.#input.maxFrame = this.msize;
     return { type: m.Rversion, tag: msg.tag, msize: this.msize, version: dialect.name };
@@ -238,6 +262,7 @@ export class Session {
   #reset(): Promise<unknown> {
     this.#epoch++;
     this.dialect = null;
+    this.blocks = undefined;
     this.#overflow = [];
     for (const flight of this.#flights.drain()) flight.req.flush();
     const closing = this.fids.drain().map((fid) => this.#closeIdle(fid));
@@ -265,6 +290,7 @@ export class Session {
 
   /** Writes a reply into the output; it leaves with the next flush. */
   reply(msg: Rmsg): void {
+    if (msg.type === m.Rread && this.blocks) msg = lentReply(this.blocks, msg);
     const size = "data" in msg ? msg.data.length + HEADER_BYTES + 4 : replyBytes(msg);
     encode(this.output.writer(size), msg, this.dialect ?? PLAIN);
   }

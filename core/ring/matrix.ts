@@ -10,6 +10,7 @@
  */
 
 import { Err } from "../err.ts";
+import { arenaBytes, type ArenaRef, type ArenaStatus, type BlockSize, createArena, readArena } from "./arena.ts";
 import { type BellRef, createBell, ringBell } from "./doorbell.ts";
 import {
   createRing,
@@ -40,6 +41,8 @@ export interface Isolate {
 export interface RingRow extends RingStatus {
   readonly from: string;
   readonly to: string;
+  /** Blocks that were lent, and that came back, where there is an arena. */
+  readonly arena: ArenaStatus | undefined;
 }
 
 /** An isolate that has work waiting and does not move. */
@@ -56,10 +59,12 @@ interface Link {
   readonly to: Isolate;
   readonly channel: string;
   readonly ref: RingRef;
+  /** What `from` lends to `to`. */
+  readonly arena: ArenaRef | undefined;
   readonly region: Region;
 }
 
-/** Memory of a ring. */
+/** Memory of a ring, and of an arena behind it. */
 interface Region {
   readonly bytes: number;
   readonly buffer: SharedArrayBuffer;
@@ -78,6 +83,16 @@ interface Retired {
 interface Watched {
   beat: number;
   since: number;
+}
+
+/** What is wanted between two isolates. */
+export interface ConnectOptions {
+  /** Data bytes of each ring. */
+  bytes?: number;
+  /** Rings of another channel are others. */
+  channel?: string;
+  /** Blocks that each lends the other, for a channel that carries 9P; none when not given. */
+  blocks?: readonly BlockSize[];
 }
 
 /** Options of a matrix. */
@@ -117,14 +132,14 @@ export class RingMatrix {
   }
 
   /**
-   * The two rings between `a` and `b`, made if they are not there; what each of the two is to be given. Those of another
-   * `channel` are others. An end can be opened once: EBUSY from `ringTransport` says that somebody has.
+   * The two rings between `a` and `b`, made if they are not there; what each of the two is to be given. An end can be
+   * opened once: EBUSY from `ringTransport` says that somebody has.
    */
-  connect(a: string, b: string, bytes = this.#ringBytes, channel = ""): [PortRef, PortRef] {
+  connect(a: string, b: string, options: ConnectOptions = {}): [PortRef, PortRef] {
     const left = this.#need(a), right = this.#need(b);
     if (left === right) throw new Err("EINVAL", `ring matrix: ${a} needs no ring to itself`);
-    const there = this.#link(left, right, bytes, channel), back = this.#link(right, left, bytes, channel);
-    return [port(left, right, { in: back, out: there }), port(right, left, { in: there, out: back })];
+    const there = this.#link(left, right, options), back = this.#link(right, left, options);
+    return [port(left, right, there, back), port(right, left, back, there)];
   }
 
   /** Ends the talk of two isolates: both see the end. */
@@ -167,7 +182,9 @@ export class RingMatrix {
 
   /** Every ring with its counters, in the order of making. */
   rows(): RingRow[] {
-    return [...this.#links.values()].map(({ from, to, ref }) => ({ from: from.name, to: to.name, ...readRing(ref) }));
+    return [...this.#links.values()].map(({ from, to, ref, arena }) => {
+      return { from: from.name, to: to.name, arena: arena && readArena(arena), ...readRing(ref) };
+    });
   }
 
   /** The table as text: a heading, then a ring a line. */
@@ -212,25 +229,23 @@ export class RingMatrix {
     return isolate;
   }
 
-  #link(from: Isolate, to: Isolate, bytes: number, channel: string): RingRef {
+  #link(from: Isolate, to: Isolate, { bytes = this.#ringBytes, channel = "", blocks }: ConnectOptions): Link {
     const found = this.#links.get(key(from, to, channel));
-    if (found) return found.ref;
-    const region = this.#region(bytes);
-    const ref = createRing({
-      buffer: region.buffer,
-      offset: region.offset,
-      producerBell: from.bell,
-      consumerBell: to.bell,
-    }, { bytes, generation: ++region.generation });
-    this.#links.set(key(from, to, channel), { from, to, channel, ref, region });
-    return ref;
+    if (found) return found;
+    const ring = RING_HEADER_BYTES + bytes, region = this.#region(ring + (blocks ? arenaBytes(blocks) : 0));
+    const { buffer, offset } = region, generation = ++region.generation;
+    const ref = createRing({ buffer, offset, producerBell: from.bell, consumerBell: to.bell }, { bytes, generation });
+    const arena = blocks && createArena(blocks, { buffer, offset: offset + ring });
+    const link = { from, to, channel, ref, arena, region };
+    this.#links.set(key(from, to, channel), link);
+    return link;
   }
 
   /** Memory of a retired ring of that size that nobody touches any more, or fresh. */
   #region(bytes: number): Region {
     const at = this.#retired.findIndex((r) => r.region.bytes === bytes && released(r));
     if (at >= 0) return this.#retired.splice(at, 1)[0].region;
-    return { bytes, generation: 0, ...this.#alloc(RING_HEADER_BYTES + bytes) };
+    return { bytes, generation: 0, ...this.#alloc(bytes) };
   }
 
   #retire({ from, to, channel, ref, region }: Link): void {
@@ -260,13 +275,15 @@ const HEADINGS = [
   "spins",
   "kicks",
   "full",
+  "lent",
+  "held",
 ];
 /** Columns that are words. */
 const LEFT = 2;
 
-/** A ring's line: messages, bytes and full are the producer's, parks, spins and kicks those of both sides. */
+/** A ring's line: messages, bytes and full are the producer's, parks, spins and kicks those of both sides; lent and held count blocks. */
 function cells(row: RingRow): string[] {
-  const { producer: p, consumer: c } = row;
+  const { producer: p, consumer: c, arena } = row;
   const numbers = [
     p.messages,
     p.bytes,
@@ -275,6 +292,8 @@ function cells(row: RingRow): string[] {
     p.spins + c.spins,
     p.kicks + c.kicks,
     p.full,
+    arena ? arena.lent : "-",
+    arena ? (arena.lent - arena.back) | 0 : "-",
   ];
   return [row.from, row.to, String(row.generation), row.state, String(row.capacity), ...numbers.map(String)];
 }
@@ -283,6 +302,14 @@ function key(from: Isolate, to: Isolate, channel: string): string {
   return `${from.id} ${to.id} ${channel}`;
 }
 
-function port(self: Isolate, other: Isolate, rings: { in: RingRef; out: RingRef }): PortRef {
-  return { ...rings, bell: self.bell, owner: { id: self.id, cpu: self.cpu }, remote: `ring!${other.name}` };
+function port(self: Isolate, other: Isolate, out: Link, back: Link): PortRef {
+  return {
+    in: back.ref,
+    out: out.ref,
+    lends: out.arena,
+    borrows: back.arena,
+    bell: self.bell,
+    owner: { id: self.id, cpu: self.cpu },
+    remote: `ring!${other.name}`,
+  };
 }

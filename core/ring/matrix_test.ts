@@ -140,9 +140,9 @@ Deno.test("the table is text, a ring a line", () => {
   assert.equal(
     m.text(),
     [
-      "from   to     gen state bytes messages total unread parks spins kicks full",
-      "a      ether0   1  open  1024        1   300    300     0     0     0    0",
-      "ether0 a        1  open  1024        0     0      0     0     0     0    0",
+      "from   to     gen state bytes messages total unread parks spins kicks full lent held",
+      "a      ether0   1  open  1024        1   300    300     0     0     0    0    -    -",
+      "ether0 a        1  open  1024        0     0      0     0     0     0    0    -    -",
       "",
     ].join("\n"),
   );

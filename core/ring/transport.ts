@@ -5,18 +5,28 @@
  * consumer of one ring and the producer of the other, and sleeps on one bell. A read with bytes at hand and a write
  * that fits answer at once, without a promise; a write larger than the ring streams through it.
  *
+ * A port with two arenas has `blocks`: large data goes by reference, and its bytes not through the rings.
+ *
  * The end of the other side is seen when it closes, when the supervisor takes the rings back (`revokeRing`), and, with
  * a clock and a limit, when it leaves bytes unread and its heartbeat stands still.
  */
 
 import type { Clock } from "../clock.ts";
 import { Err } from "../err.ts";
-import type { Transport } from "../p9/transport.ts";
+import type { DataRef } from "../p9/msg.ts";
+import type { Block, Blocks, Transport } from "../p9/transport.ts";
+import { Arena, type ArenaRef, type BlockSize, Borrower, createArena } from "./arena.ts";
 import { type BellRef, createBell, Doorbell, type DoorbellOptions } from "./doorbell.ts";
 import { allocRing, Consumer, type Owner, Producer, revokeRing, type RingRef } from "./spsc.ts";
 
 /** Data bytes of each ring of a pair unless told otherwise: one message of the largest msize. Larger ones leave the CPU's caches, and are no faster. */
 export const DEFAULT_RING_BYTES = 1 << 20;
+
+/** Blocks that a side lends the other, where 9P is spoken: for reads and writes of 64 KiB and of the largest msize, wherever they begin in a word. */
+export const DATA_BLOCKS: readonly BlockSize[] = [{ bytes: (64 << 10) + 128, count: 16 }, {
+  bytes: (1 << 20) + 128,
+  count: 4,
+}];
 
 /** One side of a pair of rings. Can be sent to another isolate. */
 export interface PortRef {
@@ -24,6 +34,10 @@ export interface PortRef {
   readonly in: RingRef;
   /** ... and written here. */
   readonly out: RingRef;
+  /** What this side lends from ... */
+  readonly lends?: ArenaRef;
+  /** ... and where it borrows. */
+  readonly borrows?: ArenaRef;
   /** What this side sleeps on. */
   readonly bell: BellRef;
   /** Who this side is. */
@@ -49,20 +63,22 @@ export interface RingTransport extends Transport {
   onWrite: (() => void) | undefined;
 }
 
-/** Makes the two rings and the two bells between `a` and `b`, in memory of their own. */
+/** Makes the two rings and the two bells between `a` and `b`, and two arenas if there are to be `blocks`, in memory of their own. */
 export function ringPair(
-  { a, b, bytes = DEFAULT_RING_BYTES }: {
+  { a, b, bytes = DEFAULT_RING_BYTES, blocks }: {
     a: { name: string; owner: Owner; bell?: BellRef };
     b: { name: string; owner: Owner; bell?: BellRef };
     bytes?: number;
+    blocks?: readonly BlockSize[];
   },
 ): [PortRef, PortRef] {
   const bellA = a.bell ?? createBell(), bellB = b.bell ?? createBell();
   const there = { ...allocRing(bytes), producerBell: bellA, consumerBell: bellB };
   const back = { ...allocRing(bytes), producerBell: bellB, consumerBell: bellA };
+  const [lends, borrows] = blocks ? [createArena(blocks), createArena(blocks)] : [];
   return [
-    { in: back, out: there, bell: bellA, owner: a.owner, remote: `ring!${b.name}` },
-    { in: there, out: back, bell: bellB, owner: b.owner, remote: `ring!${a.name}` },
+    { in: back, out: there, lends, borrows, bell: bellA, owner: a.owner, remote: `ring!${b.name}` },
+    { in: there, out: back, lends: borrows, borrows: lends, bell: bellB, owner: b.owner, remote: `ring!${a.name}` },
   ];
 }
 
@@ -86,8 +102,36 @@ export function ringTransport(port: PortRef, options: RingTransportOptions = {})
   return transport;
 }
 
+/** Blocks in two arenas, one each way. */
+class ArenaBlocks implements Blocks {
+  readonly #lent: Arena;
+  readonly #borrowed: Borrower;
+
+  constructor(lends: ArenaRef, borrows: ArenaRef) {
+    this.#lent = new Arena(lends);
+    this.#borrowed = new Borrower(borrows);
+  }
+
+  lend(bytes: number): Block | undefined {
+    return this.#lent.lend(bytes);
+  }
+
+  takeBack(block: Block): void {
+    this.#lent.takeBack(block);
+  }
+
+  borrow({ at, length }: DataRef): Uint8Array {
+    return this.#borrowed.borrow(at, length);
+  }
+
+  giveBack({ at, ticket }: DataRef): void {
+    this.#borrowed.giveBack(at, ticket);
+  }
+}
+
 class Pair implements RingTransport {
   readonly remote: string;
+  readonly blocks: Blocks | undefined;
   readonly in: Consumer;
   readonly out: Producer;
   readonly doorbell: Doorbell;
@@ -95,7 +139,9 @@ class Pair implements RingTransport {
   #closed = false;
 
   constructor(port: PortRef, doorbell: Doorbell) {
+    const { lends, borrows } = port;
     this.remote = port.remote;
+    this.blocks = lends && borrows && new ArenaBlocks(lends, borrows);
     this.in = new Consumer(port.in, port.owner);
     this.out = new Producer(port.out, port.owner);
     this.doorbell = doorbell;

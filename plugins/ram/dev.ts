@@ -70,6 +70,7 @@ const DIRENT_BYTES = 24, STAT_BYTES = 61;
 
 /** A tree in memory, or several. */
 export class RamDev extends Dev<Entry> {
+  override readonly shared = true;
   readonly #trees = new Map<string, RamTree>();
   /** Users seen, by number. */
   readonly #names = new Map<number, string>();
