@@ -18,14 +18,15 @@ import { Kernel } from "../core/kernel.ts";
 import { MAFTER, MREPL } from "../core/mount.ts";
 import { checkOptions, parseManifest } from "../core/plugin/manifest.ts";
 import type { Ctx, Plugin } from "../core/plugin/plugin.ts";
-import { ORDWR } from "../core/p9/types.ts";
+import { type MaybePromise, ORDWR } from "../core/p9/types.ts";
+import { then } from "../core/tree_node.ts";
 import type { NsChan } from "../core/walk.ts";
 import { ipFromV4, parseIp, parseMask, V4_BITS } from "../net/addr.ts";
 import { CC_NAMES } from "../net/tcp/cc/algorithms.ts";
 import { micros, oneOf, onOff, readFlags, refuse } from "./flags.ts";
 
 /** What one read or write carries. */
-const IO_BYTES = 64 << 10, ECHO_BYTES = 4096, MAX_DATAGRAM = 65_535 + 52;
+const IO_BYTES = 64 << 10, MAX_DATAGRAM = 65_535 + 52;
 
 const flags = readFlags("bench:stack", { "no-offload": onOff(), cc: oneOf(CC_NAMES, "bbr"), spin: micros(50) });
 
@@ -60,83 +61,92 @@ const init = await kernel.init();
 await init.bind("#ip", "/net", MREPL);
 await init.bind("#ether0", "/net", MAFTER);
 const files = new Export(init.pgrp), user: User = kernel.hostowner;
-const decoder = new TextDecoder(), encoder = new TextEncoder();
-/** Buffers of echoes that are over. */
-const spare: Uint8Array[] = [];
+const encoder = new TextEncoder();
+/** What is read goes on from here at once, or is copied. */
+const room = new Uint8Array(4 * IO_BYTES);
 /** As a server's working directory: what is opened there is found from there. */
-const dot = await walk(await files.attach(user, "", new Req(user)) as NsChan, ["net", "tcp"]);
+const top = await files.attach(user, "", new Req(user)) as NsChan;
+const dot = (await files.walk(top, ["net", "tcp"], new Req(user))).chan as NsChan;
 
 for (const [port, serve] of [[9, discard], [19, source], [7, echo]] as const) void listen(port, serve);
 void echoDatagrams();
 console.log("ready");
 await new Promise(() => setInterval(() => {}, 1 << 30));
 
-/** Answers every call to a port. */
-async function listen(port: number, serve: (data: NsChan) => Promise<void>): Promise<void> {
-  const ctl = await open(["clone"]), names = [await read(ctl), "listen"];
+/** Does something with a call's data; answers how many bytes that were, 0 at the end. */
+type Step = () => MaybePromise<number>;
+
+/** Answers every call to a port: `serve` makes the step that is done again and again with a call's data. */
+async function listen(port: number, serve: (data: NsChan) => Step): Promise<void> {
+  const ctl = await open(["clone"]), names = [await numberOf(ctl), "listen"];
   await write(ctl, `announce ${port}`);
-  for (;;) void answer(await open(names), serve);
+  for (;;) {
+    const call = open(names);
+    void answer(call instanceof Promise ? await call : call, serve);
+  }
 }
 
-async function answer(ctl: NsChan, serve: (data: NsChan) => Promise<void>): Promise<void> {
-  try {
-    const data = await open([await read(ctl), "data"]);
-    try {
-      await serve(data);
-    } finally {
-      await files.clunk(data);
-    }
-  } catch (thrown) {
+/** What can be had at once is not waited for: the files answer as they can. */
+async function answer(ctl: NsChan, serve: (data: NsChan) => Step): Promise<void> {
+  let data: NsChan | undefined;
+  const end = (thrown?: unknown): void => {
+    if (data !== undefined) files.clunk(data);
+    files.clunk(ctl);
     // A peer may reset its connection.
-    if (!(thrown instanceof Err)) console.error(toErr(thrown));
-  } finally {
-    await files.clunk(ctl);
-  }
-}
-
-async function discard(data: NsChan): Promise<void> {
-  const into = new Uint8Array(4 * IO_BYTES);
-  while (await readInto(data, into) > 0);
-}
-
-async function source(data: NsChan): Promise<void> {
-  const bytes = Uint8Array.from({ length: IO_BYTES }, (_, i) => i * 31 >> 3);
-  for (;;) await files.write(data, bytes, 0, new Req(user));
-}
-
-async function echo(data: NsChan): Promise<void> {
-  const into = spare.pop() ?? new Uint8Array(ECHO_BYTES);
+    if (thrown !== undefined && !(thrown instanceof Err)) console.error(toErr(thrown));
+  };
   try {
-    for (let count = await readInto(data, into); count > 0; count = await readInto(data, into)) {
-      await files.write(data, into.subarray(0, count), 0, new Req(user));
-    }
-  } finally {
-    spare.push(into);
+    const id = numberOf(ctl), opened = open([id instanceof Promise ? await id : id, "data"]);
+    data = opened instanceof Promise ? await opened : opened;
+    goOn(serve(data), end);
+  } catch (thrown) {
+    end(thrown);
   }
 }
 
-/** Reads what is there, or waits for it: then it is copied from where it lies, and nothing is made for it. */
-async function readInto(data: NsChan, into: Uint8Array): Promise<number> {
+/** Repeats a step until it moves nothing, or fails. */
+function goOn(step: Step, end: (thrown?: unknown) => void): void {
+  try {
+    for (let count = step(); count !== 0; count = step()) {
+      if (count instanceof Promise) return void count.then((count) => count === 0 ? end() : goOn(step, end), end);
+    }
+    end();
+  } catch (thrown) {
+    end(thrown);
+  }
+}
+
+function discard(data: NsChan): Step {
+  return () => readTo(data, ({ length }) => length);
+}
+
+function source(data: NsChan): Step {
+  const bytes = Uint8Array.from({ length: IO_BYTES }, (_, i) => i * 31 >> 3);
+  return () => files.write(data, bytes, 0, new Req(user));
+}
+
+function echo(data: NsChan): Step {
+  return () => readTo(data, (bytes) => bytes.length === 0 ? 0 : files.write(data, bytes, 0, new Req(user)));
+}
+
+/** Gives `use` what is there, or what comes, from where it lies. */
+function readTo(data: NsChan, use: (bytes: Uint8Array) => MaybePromise<number>): MaybePromise<number> {
   const req = new Req(user);
-  let count = 0;
+  let done: MaybePromise<number> = 0;
   req.deliver = (bytes) => {
-    into.set(bytes);
-    count = bytes.length;
+    done = use(bytes);
     return true;
   };
-  const got = files.read(data, into, 0, req);
-  if (typeof got === "number") return got;
-  const bytes = await got;
-  if (bytes === DELIVERED) return count;
-  into.set(bytes);
-  return bytes.length;
+  const got = files.read(data, room, 0, req);
+  if (typeof got === "number") return use(room.subarray(0, got));
+  return then(got, (bytes) => bytes === DELIVERED ? done : use(bytes));
 }
 
 /** With headers, one conversation answers everybody: each datagram says where it came from, and goes back there. */
 async function echoDatagrams(): Promise<void> {
   const ctl = await open(["..", "udp", "clone"]), into = new Uint8Array(MAX_DATAGRAM);
   await write(ctl, "headers\nannounce 7");
-  const data = await open(["..", "udp", await read(ctl), "data"]);
+  const data = await open(["..", "udp", await numberOf(ctl), "data"]);
   for (;;) {
     const got = files.read(data, into, 0, new Req(user));
     const bytes = typeof got === "number" ? into.subarray(0, got) : await got;
@@ -145,20 +155,24 @@ async function echoDatagrams(): Promise<void> {
 }
 
 /** Opens what `names` lead to from the working directory. */
-async function open(names: string[]): Promise<NsChan> {
-  return await files.open(await walk(dot, names), ORDWR, new Req(user)) as NsChan;
+function open(names: string[]): MaybePromise<NsChan> {
+  return then(files.walk(dot, names, new Req(user)), ({ chan }) => {
+    if (chan === null) throw new Err("ENOENT", `${names.join("/")}: file does not exist`);
+    return files.open(chan as NsChan, ORDWR, new Req(user)) as MaybePromise<NsChan>;
+  });
 }
 
-async function walk(from: NsChan, names: string[]): Promise<NsChan> {
-  const { chan } = await files.walk(from, names, new Req(user));
-  if (chan === null) throw new Err("ENOENT", `${names.join("/")}: file does not exist`);
-  return chan as NsChan;
+/** The number of a conversation, as its ctl tells it. */
+function numberOf(ctl: NsChan): MaybePromise<string> {
+  const got = files.read(ctl, room, 0, new Req(user));
+  if (typeof got === "number") return digits(room.subarray(0, got));
+  return then(got, digits);
 }
 
-/** The number of a conversation. */
-async function read(ctl: NsChan): Promise<string> {
-  const into = new Uint8Array(16), got = await files.read(ctl, into, 0, new Req(user));
-  return decoder.decode(typeof got === "number" ? into.subarray(0, got) : got);
+function digits(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i++) text += String.fromCharCode(bytes[i]);
+  return text;
 }
 
 async function write(chan: NsChan, text: string): Promise<void> {
