@@ -1,6 +1,8 @@
 /** The program disk as its user runs it: trees in and out, the same bytes again, damage found and mended. */
 
 import assert from "node:assert/strict";
+import { Fixture } from "../plugins/ext2/fixture.ts";
+import { parseVolume } from "../plugins/ext2/source.ts";
 import { device, ffi, interop, type Need, program, root } from "../tests/skip.ts";
 
 const PROGRAM = new URL("./disk.ts", import.meta.url).pathname;
@@ -173,6 +175,26 @@ interop("image makes an image's disks, the same bytes of every checkout", { need
     await Deno.remove(dir, { recursive: true });
   }
 });
+
+interop(
+  "image makes the disk that the plugin makes at the first boot, but for uuid and time",
+  { needs: [ffi] },
+  async () => {
+    const dir = await Deno.makeTempDir();
+    try {
+      makeImage(`${dir}/mine`, 0o644, 1_500_000_000);
+      const t = new Fixture({ folder: dir, image: `${dir}/mine` });
+      await t.volumes.open(parseVolume("usr=boot.img create=4M from=usr"));
+      const booted = Deno.readFileSync(`${dir}/boot.img`);
+      await t.volumes.closeAll();
+      const same = ["--uuid", "07".repeat(16), "--time", "1700000000"]; // as the fixture has it
+      assert.equal((await disk(dir, "image", `${dir}/mine`, ".", ...same)).code, 0);
+      assert.deepEqual(Deno.readFileSync(`${dir}/disks/usr.img`), booted);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+);
 
 /** How others mount a disk. */
 const MOUNTS: [name: string, needs: Need[], mount: string][] = [

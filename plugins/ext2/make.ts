@@ -21,17 +21,17 @@ export function checkOrigin(source: Source, context: OpenContext): void {
 
 /**
  * Makes a volume on a disk; `isZeros`: all of which reads as zeros. No two disks have the same uuid; all else is as the
- * program disk makes it of the same tree.
+ * program disk makes it of the same tree at the same time.
  */
 export async function makeOn(disk: Disk, source: Source, context: OpenContext, isZeros: boolean): Promise<Made> {
-  const uuid = new Uint8Array(16), now = context.now(), label = labelOf(source);
+  const uuid = new Uint8Array(16), seconds = Math.floor(context.now() / 1000), label = labelOf(source);
   context.random(uuid);
   try {
     const from = source.from && treePath(source, context);
-    const how = { settled: Math.floor(now / 1000), turn: context.turn };
+    const how = { settled: seconds, turn: context.turn };
     const tree = () => from === "" ? nothing() : openTree(from, how), needs = await needsOf(tree());
     if (!isZeros) await disk.discard?.(0, disk.size);
-    await makeVolume(disk, { tree: tree(), needs }, { uuid, now, zeroed: isZeros, label });
+    await makeVolume(disk, { tree: tree(), needs }, { uuid, now: seconds * 1000, zeroed: isZeros, label });
     return { files: needs.files, from };
   } catch (thrown) {
     throw onOrigin(source, thrown);
