@@ -15,6 +15,8 @@ import type { Proc } from "./proc.ts";
 
 /** Files that include one another, at the most. */
 const MAX_DEPTH = 16;
+/** Bytes of one that is included. */
+const MAX_BYTES = 1 << 20;
 
 const FLAGS: Record<string, number> = { a: MAFTER, b: MBEFORE, c: MCREATE, C: MCACHE };
 
@@ -112,7 +114,7 @@ function parseFlags(word: string, operation: Operation): number {
 
 async function include(run: Run, [path]: string[]): Promise<void> {
   if (run.depth >= MAX_DEPTH) throw new Err("ELOOP", `files include one another more than ${MAX_DEPTH} deep`);
-  const text = await run.proc.readText(path, run.signal);
+  const text = await run.proc.readText(path, run.signal, MAX_BYTES);
   await runText({ ...run, file: path, depth: run.depth + 1 }, text);
 }
 

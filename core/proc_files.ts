@@ -32,6 +32,8 @@ import type { NsChan } from "./walk.ts";
 
 /** Bytes that one call moves at the most. */
 const IO_BYTES = 64 * 1024;
+/** Bytes of a file that is read whole, unless the caller says otherwise: some files have no end. */
+const MAX_FILE_BYTES = 64 << 20;
 const encoder = new TextEncoder();
 
 /** What a proc has done, for its stats file. */
@@ -252,8 +254,8 @@ export abstract class ProcFiles {
     return this.#at(path, signal, (chan, req) => this.#files.remove(chan, req));
   }
 
-  /** All bytes of a file. */
-  async readFile(path: string, signal?: AbortSignal): Promise<Uint8Array> {
+  /** All bytes of a file. EFBIG when they are more than `most`. */
+  async readFile(path: string, signal?: AbortSignal, most = MAX_FILE_BYTES): Promise<Uint8Array> {
     const fd = await this.open(path, OREAD, signal);
     try {
       let bytes = new Uint8Array(IO_BYTES), length = 0;
@@ -261,15 +263,15 @@ export abstract class ProcFiles {
         if (length === bytes.length) bytes = grown(bytes);
         const count = await this.read(fd, bytes.subarray(length, length + IO_BYTES), signal);
         if (count === 0) return bytes.subarray(0, length);
-        length += count;
+        if ((length += count) > most) throw new Err("EFBIG", `${quote(path)}: larger than ${most} bytes`);
       }
     } finally {
       await this.close(fd);
     }
   }
 
-  async readText(path: string, signal?: AbortSignal): Promise<string> {
-    return new TextDecoder().decode(await this.readFile(path, signal));
+  async readText(path: string, signal?: AbortSignal, most?: number): Promise<string> {
+    return new TextDecoder().decode(await this.readFile(path, signal, most));
   }
 
   /** Writes a file that is there, from its start and without truncating it: what a ctl file wants. */

@@ -215,9 +215,26 @@ mount -a nowhere! /dev`;
   assert.equal(init.nsText(), "cd /\n");
   assert.equal(child.nsText(), "bind '#b' /n/b\ncd '/spaced name/it''s'\n");
   await kernel.register("inc", new MemDev("bind #a /n/a\n#", ["inc"]));
+  await kernel.register("endless", new EndlessDev());
+  await assert.rejects(
+    runNamespace(init, ". #endless/zeros", "f"),
+    /f:1: \.: '#endless\/zeros': larger than 1048576 bytes/,
+  );
+  await assert.rejects(init.readFile("#endless/zeros"), { code: "EFBIG" });
   await runNamespace(init, ". #inc/inc", "f");
   assert.equal(init.nsText(), "bind '#a' /n/a\ncd /\n");
 });
+
+/** Its file has no end. */
+class EndlessDev extends MemDev {
+  constructor() {
+    super("endless", ["zeros"]);
+  }
+
+  override read(_c: unknown, dst: Uint8Array): number {
+    return dst.fill(0).length;
+  }
+}
 
 Deno.test("ns text rebuilds the name space: random binds and unmounts", async () => {
   for (let seed = 1; seed <= 60; seed++) {
