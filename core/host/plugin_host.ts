@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { Err } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
+import { quote } from "../path.ts";
 import { Client } from "../p9/client.ts";
 import { type Manifest, parseManifest, type Permissions } from "../plugin/manifest.ts";
 import type { PluginFiles, PluginHost, StartedPlugin, StartSpec } from "../plugin/supervisor.ts";
@@ -134,7 +135,7 @@ export class NodePlugins implements PluginHost {
     }
     throw new Err(
       "ENOENT",
-      `no plugin is called ${plugin} (looked in ${PLUGIN_FOLDERS.join(", ")}; or give a path to it)`,
+      `no plugin is called ${quote(plugin)} (looked in ${PLUGIN_FOLDERS.join(", ")}; or give a path to it)`,
     );
   }
 }

@@ -7,6 +7,7 @@
  */
 
 import { Err } from "../err.ts";
+import { quote } from "../path.ts";
 import { type Json, type Parsed, parseJson } from "./json.ts";
 import { check, type Fault, type Schema } from "./schema.ts";
 import { type CoresEntry, SETTING_HELP } from "../sched/settings.ts";
@@ -78,6 +79,17 @@ const NAME: Schema = {
   pattern: "^[a-z][a-z0-9_-]{0,31}$",
   description: "a name is lower-case letters, digits, - and _, at most 32, a letter first",
 };
+/** Names that a plugin's directory in /sys/plugins can not have: files stand there. */
+const TAKEN_NAMES = ["ctl", "status"];
+
+/** Refuses what no instance of a plugin can be called: it is a name in /sys/plugins, and `#name.word` has a dot in it. */
+export function checkInstanceName(name: string): void {
+  if (TAKEN_NAMES.includes(name)) {
+    throw new Err("EINVAL", `no plugin can be called ${name}: /sys/plugins has that file`);
+  }
+  if (!new RegExp(NAME.pattern!).test(name)) throw new Err("EINVAL", `${quote(name)}: ${NAME.description}`);
+}
+
 const PATH: Schema = { type: "string", pattern: "^(/|#)", description: "a path begins with / or #" };
 const PATHS: Schema = { anyOf: [PATH, { type: "array", items: PATH }], default: [] };
 const RESTART = { mode: "permanent", intensity: [5, 30] as [number, number] } as const;

@@ -25,7 +25,7 @@ import type { Pgrp } from "../ns.ts";
 import type { MaybePromise } from "../p9/types.ts";
 import type { CoresEntry } from "../sched/settings.ts";
 import type { ImagePlugin } from "./image.ts";
-import { checkOptions, type Manifest, type Placement } from "./manifest.ts";
+import { checkInstanceName, checkOptions, type Manifest, type Placement } from "./manifest.ts";
 import type { StartReason } from "./plugin.ts";
 
 /** The first pause before a plugin that died is started again, milliseconds; it doubles each time. */
@@ -158,6 +158,7 @@ export class Supervisor {
   async load(entry: Omit<ImagePlugin, "as"> & { as?: string }): Promise<PluginInstance> {
     const files = await this.#host.read(entry.plugin);
     const inst = new PluginInstance({ ...entry, as: entry.as ?? files.manifest.name }, files);
+    checkInstanceName(inst.name);
     if (this.#instances.has(inst.name)) {
       throw new Err("EEXIST", `plugin ${inst.name} is loaded already (try: load ${entry.plugin} as OTHER)`);
     }

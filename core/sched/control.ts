@@ -130,6 +130,7 @@ export class CoreControl {
 
   /** Something runs for a client from now on. Throws why it can not have what its settings ask. */
   join(name: string, member: Member, base: Partial<CoreSettings>): void {
+    for (const cpu of base.pin ?? []) this.table.topology.get(cpu);
     const client = this.#clients.get(name) ?? newClient(name, base);
     const before = client.base;
     client.base = base;

@@ -4,6 +4,8 @@
  * Layer: a plugin. `dev.ts` is the tree; this reads its options. The manual page is host.md.
  */
 
+import { Err, toErr } from "../../core/err.ts";
+import { quote } from "../../core/path.ts";
 import { definePlugin } from "../../core/plugin/plugin.ts";
 import { HostDev, type HostOptions } from "./dev.ts";
 
@@ -16,11 +18,20 @@ export default definePlugin({
   start(ctx) {
     const { root, writable = false, follow = "open", maxOpen = 256 } = ctx.options;
     const options = { root: pathOf(String(root)), writable: writable === true, follow, maxOpen: Number(maxOpen) };
-    const dev = new HostDev(ctx.name, ctx.hostowner, options as HostOptions);
+    const dev = open(ctx.name, ctx.hostowner, options as HostOptions);
     ctx.defer(() => dev.close());
     return dev;
   },
 });
+
+function open(name: string, hostowner: string, options: HostOptions): HostDev {
+  try {
+    return new HostDev(name, hostowner, options);
+  } catch (thrown) {
+    const { code, message } = toErr(thrown);
+    throw new Err(code, `root ${quote(options.root)}: ${message}`, { cause: thrown });
+  }
+}
 
 function pathOf(root: string): string {
   if (!root.startsWith(SYSTEM)) return root;

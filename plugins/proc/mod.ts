@@ -126,11 +126,16 @@ function ctlOf(kernel: Kernel, proc: Proc, may: May): Described {
           await kernel.programs.spawn(proc, path, { args: words });
         }),
     },
-    "name text": { help: "what status calls it", run: (text, req) => owned(req, () => void (proc.name = text)) },
+    "name text": { help: "what status calls it", run: (text, req) => owned(req, () => rename(proc, text)) },
   }, { mode: 0o666, uid: proc.user.name });
 }
 
 /** A promise takes cores from everybody else. */
+function rename(proc: Proc, name: string): void {
+  if (name === "") throw new Err("EINVAL", "a proc's name is not empty");
+  proc.name = name;
+}
+
 function guarantee(kernel: Kernel, proc: Proc, guaranteed: number, req: Req): void {
   if (!isPrivileged(req.user, kernel.hostowner.name)) {
     throw new Err("EPERM", `cores are guaranteed by ${kernel.hostowner.name}, not by ${req.user.name}`);

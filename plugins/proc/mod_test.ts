@@ -74,6 +74,7 @@ Deno.test("ctl ends, stops, and closes; for its owner and the hostowner alone", 
   await child.open("/f");
   await ctl("closefiles");
   assert.deepEqual(child.fgrp.entries(), []);
+  await assert.rejects(ctl("name ''", child), code("EINVAL"));
   await ctl("name editor", child);
   assert.equal(child.name, "editor");
   await ctl("kill out of ideas");

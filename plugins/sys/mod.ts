@@ -59,7 +59,7 @@ function pluginsDir(kernel: Kernel): Described {
   };
   return dynamic({
     list: () => [...Object.keys(fixed), ...supervisor().list().map((inst) => inst.name)],
-    get: (name) => fixed[name] ?? pluginDir(kernel, name),
+    get: (name) => Object.hasOwn(fixed, name) ? fixed[name] : pluginDir(kernel, name),
   });
 }
 
