@@ -11,6 +11,7 @@ import { mountFlags } from "../core/nsfile.ts";
 import { type Dir, DMDIR, OREAD, OWRITE } from "../core/p9/types.ts";
 import type { Proc } from "../core/proc.ts";
 import type { ProgramStarter } from "../core/proc_service.ts";
+import { turn } from "../core/host/turn.ts";
 import { parseLine, type Redirect } from "./sh_parse.ts";
 import { runTop, topWords } from "./top.ts";
 
@@ -38,7 +39,7 @@ const COMMANDS: Record<string, Command> = {
     help: "prints files",
     async run(sh, paths, out) {
       if (paths.length === 0) throw new Usage();
-      for (const path of paths) {
+      for (const path of notFlags(paths)) {
         if ((await sh.proc.stat(path, sh.signal)).mode & DMDIR) {
           throw new Err("EISDIR", `${path}: is a directory (try ls)`);
         }
@@ -106,7 +107,7 @@ const COMMANDS: Record<string, Command> = {
     help: "makes directories",
     async run(sh, paths) {
       if (paths.length === 0) throw new Usage();
-      for (const path of paths) {
+      for (const path of notFlags(paths)) {
         await sh.proc.close(await sh.proc.create(path, OREAD, (DMDIR | 0o777) >>> 0, { exclusive: true }));
       }
     },
@@ -116,7 +117,7 @@ const COMMANDS: Record<string, Command> = {
     help: "removes files and empty directories",
     async run(sh, paths) {
       if (paths.length === 0) throw new Usage();
-      for (const path of paths) await sh.proc.remove(path, sh.signal);
+      for (const path of notFlags(paths)) await sh.proc.remove(path, sh.signal);
     },
   },
   help: { usage: "help", help: "prints this", run: (_, __, out) => out(helpText()) },
@@ -236,6 +237,7 @@ export class Shell {
         const count = await this.proc.read(fd, buffer, this.signal);
         if (count === 0) return;
         await out(buffer.subarray(0, count));
+        await turn(); // files that answer at once would leave nobody else a moment, not even who interrupts
       }
     } finally {
       await this.proc.close(fd);
@@ -253,6 +255,12 @@ export class Shell {
     let bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
     while (bytes.length > 0) bytes = bytes.subarray(await this.proc.write(fd, bytes, this.signal));
   }
+}
+
+/** Paths, none of which looks like a flag: `./-x` is a file of such a name. */
+function notFlags(words: string[]): string[] {
+  if (words.some((word) => /^-./.test(word))) throw new Usage();
+  return words;
 }
 
 function flagged(words: string[], least: number, most: number): [number, string[]] {
@@ -274,7 +282,7 @@ async function echo(_: Shell, words: string[], out: Out): Promise<void> {
 
 async function ls(sh: Shell, words: string[], out: Out): Promise<void> {
   const long = words[0] === "-l";
-  const paths = long ? words.slice(1) : words;
+  const paths = notFlags(long ? words.slice(1) : words);
   for (const path of paths.length > 0 ? paths : [sh.proc.cwd]) {
     const dir = await sh.proc.stat(path, sh.signal);
     const entries = dir.mode & DMDIR ? await list(sh, path) : [{ ...dir, name: path }];

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { bootKernel } from "../core/kernel_testing.ts";
+import { turn } from "../core/host/turn.ts";
 import { ORDWR } from "../core/p9/types.ts";
+import dev from "../plugins/dev/mod.ts";
 import proc from "../plugins/proc/mod.ts";
 import ram from "../plugins/ram/mod.ts";
 import { Shell } from "./sh.ts";
@@ -60,7 +62,20 @@ Deno.test("what fails is told with the command and the file", async () => {
   assert.equal((await run("cat /tmp")).err, "cat: /tmp: is a directory (try ls)\n");
   assert.equal((await run("cat '/tmp/no file'")).err, "cat: '/tmp/no file': file does not exist\n");
   assert.equal((await run("nosuch")).err, "nosuch: no such command (try help)\n");
+  for (const line of ["ls -x", "ls -la /tmp", "rm -r /tmp", "mkdir -p /tmp/a", "cat -n /tmp/f"]) {
+    assert.match((await run(line)).err, /^usage: /, line);
+  }
   assert.equal((await run("bind /tmp")).err, "usage: bind [-abc] new old\n");
+});
+
+Deno.test("a copy without an end leaves others their turn, and is interrupted", async () => {
+  const { init } = await bootKernel({ plugins: { ram, dev }, root: ["dev/"], binds: { "/dev": "#dev" } });
+  for (const _ of [0, 1, 2]) await init.open("/dev/null", ORDWR);
+  const sh = new Shell(init), copied = sh.runLine("cat /dev/zero > /dev/null\n");
+  await turn();
+  assert.ok(sh.interrupt());
+  await copied;
+  assert.ok(!sh.interrupt(), "nothing runs any more");
 });
 
 Deno.test("ps has a line a proc, with its number", async () => {
