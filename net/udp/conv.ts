@@ -104,6 +104,11 @@ export class UdpConv {
     this.#options.ecn = tos;
   }
 
+  /** Whether others that listen to groups may have its port too. */
+  get sharesPort(): boolean {
+    return this.memberships.length > 0 || isMulticast(this.local);
+  }
+
   /** Takes `local` and `port` for its own; port 0: any that is free. */
   announce(port: number, local: Ip = UNSPECIFIED): void {
     if (this.state !== "Closed") throw new Err("EBUSY", "the conversation is in use already");

@@ -3,6 +3,7 @@
  *
  * Layer: net/udp, above net/ip. A datagram goes to the conversation that is connected to its sender; else to one that is
  * announced on its local address; else to one on any. One to a group goes to all who joined it, one to all to all who have the port.
+ * Who has joined groups may have the same port as others who have (mDNS, SSDP); what is sent to none then goes to the first.
  *
  * See RFC 768, RFC 1122, 4.1; RFC 6056 (ports), RFC 5927 (ICMP), RFC 8200, 8.1 (checksum 0).
  */
@@ -160,7 +161,7 @@ export class Udp implements Transport {
       return true;
     }
     const list = this.#ports.get(conv.localPort) ?? [];
-    if (list.some((other) => overlaps(other.local, conv.local))) return false;
+    if (list.some((other) => overlaps(other.local, conv.local) && !(other.sharesPort && conv.sharesPort))) return false;
     this.#ports.set(conv.localPort, [...list, conv]);
     return true;
   }
@@ -264,7 +265,7 @@ export class Udp implements Transport {
     let any: UdpConv | undefined;
     for (const conv of this.#ports.get(localPort) ?? []) {
       if (sameIp(conv.local, local)) return conv;
-      if (isUnspecified(conv.local) && overlaps(conv.local, local)) any = conv;
+      if (isUnspecified(conv.local) && overlaps(conv.local, local)) any ??= conv;
     }
     return any;
   }

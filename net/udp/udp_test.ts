@@ -71,6 +71,30 @@ Deno.test("ports of one's own are chosen at random, and none is given twice", ()
   assert.equal([...udp.convs].length, 0);
 });
 
+Deno.test("those in groups share a port: each gets what is for its groups, the first what is for this host alone", () => {
+  const { wire, stack, peer } = host(), { udp } = stack, [first, second, third] = [udp.open(), udp.open(), udp.open()];
+  const [mdns, other] = [ipOf("224.0.0.251"), ipOf("239.1.2.3")], client = peer.udp.open();
+  client.bind(1000);
+  first.announce(5353);
+  second.join(mdns);
+  assert.throws(() => second.announce(5353), code("EADDRINUSE"));
+  first.join(mdns);
+  second.announce(5353);
+  third.announce(5353, other);
+  third.join(other);
+  assert.throws(() => udp.open().announce(5353), code("EADDRINUSE"));
+  const takers = (ip: string) => {
+    client.send(new Uint8Array(1), 0, 1, wire.now, { remote: ipOf(ip), remotePort: 5353 });
+    wire.settle();
+    return [first, second, third].map((conv) => conv.recv(into, 0, 9) > 0 ? 1 : 0).join("");
+  };
+  assert.equal(takers("224.0.0.251"), "110");
+  assert.equal(takers("239.1.2.3"), "001");
+  assert.equal(takers("10.0.0.1"), "100");
+  first.close();
+  assert.equal(takers("10.0.0.1"), "010");
+});
+
 Deno.test("conversations are bounded in number", () => {
   const { stack } = host();
   for (let i = 0; i < MAX_UDP_CONVS; i++) stack.udp.open();
