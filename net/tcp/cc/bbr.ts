@@ -25,6 +25,7 @@ import {
   NO_LIMIT,
 } from "./cc.ts";
 import { WindowedMax } from "./filter.ts";
+import { HEAVY_LOSS, InflightBound, type PathModel } from "./inflight_bound.ts";
 import { LowQuartile } from "./low_quartile.ts";
 import { quantumOf } from "./pacing.ts";
 
@@ -49,20 +50,8 @@ const MIN_SEGMENTS = 4;
 /** Longest time of aggregation that is allowed for. */
 const MAX_EXTRA_MS = 100;
 
-/**
- * Loss of a round that is heavy, and by how much the RTT of all of it is longer than the least when a queue is full; a burst of losses
- * at once; what is left of what is in flight after an overflow, and after an echo of congestion.
- */
-const HEAVY_LOSS = 0.02, QUEUED_RTT = 1.25, BURST_SEGMENTS = 3, LOSS_BETA = 0.7, ECN_BETA = 0.8;
-/** How many rounds such a bound holds before it rises. */
-const HOLD_ROUNDS = 3;
-/**
- * Loss of rounds without a queue is the link's own: so much of a new round's counts, by so many segments; it is forgotten by so much in
- * each round with a queue, and an overflow is what loses so many times as much.
- */
-const LINK_GAIN = 0.25, LINK_SEGMENTS = 64, LINK_DECAY = 0.99, LINK_MARGIN = 2;
-/** On a local path the bound does not go below this, or a millisecond's worth. */
-const LOCAL_FLOOR_BYTES = 65_536;
+/** Segments that are lost at once, and are no burst. */
+const BURST_SEGMENTS = 3;
 
 /** What BBR is doing. */
 const enum Mode {
@@ -73,15 +62,15 @@ const enum Mode {
 }
 
 /** The model of one connection's path, and what follows from it. */
-export class Bbr implements CongestionControl {
+export class Bbr implements CongestionControl, PathModel {
   readonly name = "bbr";
   cwnd: number;
   ssthresh = NO_LIMIT;
   pacingRate: number;
   quantum: number;
 
-  private mss: number;
-  private readonly initialCwnd: number;
+  mss: number;
+  readonly initialCwnd: number;
   private mode: Mode = Mode.startup;
 
   /** Rounds of the connection; those that count for the bandwidth filter; where they end, by bytes delivered. */
@@ -95,7 +84,7 @@ export class Bbr implements CongestionControl {
   private quietUntil = -1;
   private readonly aggregation = new AckAggregation();
 
-  private fullPipe = false;
+  fullPipe = false;
   private fullBw = 0;
   private fullBwRounds = 0;
 
@@ -103,7 +92,7 @@ export class Bbr implements CongestionControl {
   private cycleMs: number;
 
   /** 0: not known. */
-  private minRttMs: number;
+  minRttMs: number;
   private minRttAtMs: number;
   /** On a path that reorders: what `minRttMs` is made of instead of single samples, and whether it is yet. */
   private readonly steadyRtt = new LowQuartile();
@@ -120,19 +109,8 @@ export class Bbr implements CongestionControl {
   private conserve = false;
   private conserveUntil = 0;
 
-  /** Bound on what is in flight, by ECN or overflow; it holds for some rounds, then grows by a step that doubles each round. */
-  private inflightHi = NO_LIMIT;
-  private inflightStep = 0;
-  private holdRounds = 0;
-  /** Bandwidth before the bound: what it has lowered since is no reason to go lower. */
-  private boundBw = 0;
-  /** What the link loses by itself, as a ratio. */
-  private linkLoss = 0;
-  private roundLost = 0;
-  private roundAcked = 0;
-  private roundInflight = 0;
-  /** Least RTT of the round; 0 before its first sample. */
-  private roundRttMs = 0;
+  /** By ECN or overflow. */
+  private readonly bound = new InflightBound();
 
   constructor({ mss, now, rttMs = 0, seed, initialSegments = INITIAL_SEGMENTS }: CcOptions) {
     this.mss = mss;
@@ -152,7 +130,7 @@ export class Bbr implements CongestionControl {
   onAck(ack: AckSample): void {
     this.updateRound(ack);
     this.updateBandwidth(ack);
-    if (this.roundStart) this.updateBound();
+    if (this.roundStart) this.bound.endRound(this, this.bwRoundStart, 2 * this.target(this.cwndGain));
     this.updateMinRtt(ack);
     this.updateMode(ack);
     this.setPacing();
@@ -189,7 +167,7 @@ export class Bbr implements CongestionControl {
   }
 
   onEcn(_now: number, inflight: number): void {
-    this.bound(ECN_BETA * Math.min(Math.max(inflight, this.mss), this.cwnd), this.product(1));
+    this.bound.onEcn(this, Math.min(Math.max(inflight, this.mss), this.cwnd), this.product(1));
   }
 
   onIdleRestart(now: number, _idleMs: number, _rtoMs: number): void {
@@ -205,7 +183,7 @@ export class Bbr implements CongestionControl {
     this.quantum = quantumOf(this.pacingRate, mss);
   }
 
-  private get local(): boolean {
+  get local(): boolean {
     return this.minRttMs > 0 && this.minRttMs < LOCAL_RTT_MS;
   }
 
@@ -237,10 +215,7 @@ export class Bbr implements CongestionControl {
   }
 
   private updateRound(ack: AckSample): void {
-    this.roundLost += ack.lostBytes;
-    this.roundAcked += ack.ackedBytes;
-    this.roundInflight = Math.max(this.roundInflight, ack.priorInflight);
-    if (ack.rttMs >= 0 && (ack.rttMs < this.roundRttMs || this.roundRttMs === 0)) this.roundRttMs = ack.rttMs;
+    this.bound.onAck(ack);
     if (this.conserve && this.conserveUntil < 0) this.conserveUntil = ack.delivered;
     this.roundStart = ack.ackedBytes > 0 && ack.priorDelivered >= this.roundEnd;
     this.bwRoundStart = this.roundStart && ack.now - this.bwRoundMs >= MIN_ROUND_MS && this.mode !== Mode.probeRtt;
@@ -267,45 +242,6 @@ export class Bbr implements CongestionControl {
       return;
     }
     this.fullPipe = ++this.fullBwRounds >= FULL_BW_ROUNDS;
-  }
-
-  /** Once a round: the bound on what is in flight falls when a queue has overflowed, else it slowly rises until it is none. */
-  private updateBound(): void {
-    // A round of nothing but retransmissions has no RTT.
-    const queued = this.roundRttMs === 0 || this.roundRttMs > QUEUED_RTT * this.minRttMs;
-    const loss = this.roundLost / Math.max(this.roundAcked, this.mss);
-    if (queued) this.linkLoss *= LINK_DECAY;
-    else {
-      const weight = LINK_GAIN * Math.min(this.roundAcked / (LINK_SEGMENTS * this.mss), 1);
-      this.linkLoss += weight * (Math.min(loss, 1) - this.linkLoss);
-    }
-    if (this.fullPipe && queued && loss > HEAVY_LOSS + LINK_MARGIN * this.linkLoss) this.overflowed();
-    else if (this.inflightHi < NO_LIMIT && this.bwRoundStart && --this.holdRounds < 0) this.raiseBound();
-    this.roundLost =
-      this.roundAcked =
-      this.roundInflight =
-      this.roundRttMs =
-        0;
-  }
-
-  private overflowed(): void {
-    if (this.inflightHi === NO_LIMIT) this.boundBw = this.bw;
-    const bw = Math.max(this.bw, this.boundBw), path = bw * this.minRttMs;
-    const local = Math.max(CWND_GAIN * path, Math.min(bw * LOCAL_RTT_MS, LOCAL_FLOOR_BYTES));
-    this.bound(LOSS_BETA * this.roundInflight, this.local ? local : path);
-  }
-
-  private raiseBound(): void {
-    this.inflightHi += this.inflightStep;
-    this.inflightStep *= 2;
-    if (this.inflightHi > 2 * this.target(this.cwndGain)) this.inflightHi = NO_LIMIT;
-  }
-
-  private bound(bytes: number, floor: number): void {
-    // Below an initial window there is too little under way to find losses by, and each costs a timeout.
-    this.inflightHi = Math.min(Math.max(bytes, floor, this.initialCwnd), this.inflightHi);
-    this.inflightStep = this.mss;
-    this.holdRounds = HOLD_ROUNDS;
   }
 
   /** The sample that is to be compared with the least RTT; below 0: none. */
@@ -411,7 +347,7 @@ export class Bbr implements CongestionControl {
       if (this.fullPipe) cwnd = Math.min(cwnd + ack.ackedBytes, target);
       else if (cwnd < target || ack.delivered < this.initialCwnd) cwnd += ack.ackedBytes;
     }
-    cwnd = Math.min(Math.max(cwnd, this.minCwnd), this.inflightHi, NO_LIMIT);
+    cwnd = Math.min(Math.max(cwnd, this.minCwnd), this.bound.bytes, NO_LIMIT);
     this.cwnd = this.mode === Mode.probeRtt ? Math.min(cwnd, this.probeRttCwnd) : cwnd;
   }
 }
