@@ -163,10 +163,10 @@ export class Shell {
     return "";
   }
 
-  /** Runs the lines of a file, if it is there. */
+  /** Runs the lines of a file, if it is there. What fails is told, as it is of lines that are typed. */
   async runFile(path: string): Promise<void> {
-    const text = await this.proc.readText(path).catch((e) => {
-      if (toErr(e).code !== "ENOENT") throw e;
+    const text = await this.proc.readText(path).catch(async (e) => {
+      if (toErr(e).code !== "ENOENT") await this.proc.write(2, `${toErr(e).message}\n`);
       return "";
     });
     for (const line of text.split("\n")) if (!this.done) await this.runLine(line);

@@ -10,8 +10,13 @@ import ram from "../plugins/ram/mod.ts";
 import { Shell } from "./sh.ts";
 import { parseLine } from "./sh_parse.ts";
 
-/** A shell whose output and errors are files; `run` answers what a line left in them. */
-async function shell(): Promise<(line: string) => Promise<{ out: string; err: string }>> {
+interface Said {
+  out: string;
+  err: string;
+}
+
+/** A shell whose output and errors are files; answers what a line, or with `file` those of a file, left in them. */
+async function shell(): Promise<((line: string) => Promise<Said>) & { file(path: string): Promise<Said> }> {
   const { init } = await bootKernel({
     plugins: { ram, proc },
     root: ["tmp/", "proc/", "n/"],
@@ -25,10 +30,10 @@ async function shell(): Promise<(line: string) => Promise<{ out: string; err: st
     await init.seek(fd, 0);
     return text;
   };
-  return async (line) => {
-    await sh.runLine(line + "\n");
-    return { out: await take("/tmp/out", 1), err: await take("/tmp/err", 2) };
-  };
+  const said = async () => ({ out: await take("/tmp/out", 1), err: await take("/tmp/err", 2) });
+  return Object.assign(async (line: string) => (await sh.runLine(line + "\n"), await said()), {
+    file: async (path: string) => (await sh.runFile(path), await said()),
+  });
 }
 
 const words = (text: string) => parseLine(text, (name) => name === "user" ? "glenda" : undefined);
@@ -51,6 +56,18 @@ Deno.test("what a line can not say is refused, and nothing of it has run", async
   const run = await shell();
   assert.match((await run("echo a > /tmp/x; cat /tmp/x")).err, /; is not known here/);
   assert.doesNotMatch((await run("ls /tmp")).out, /x/);
+});
+
+Deno.test("the lines of a file are run, each by itself; one that is not there has none", async () => {
+  const run = await shell();
+  await run("echo '# a comment' >/tmp/profile");
+  for (const line of ["echo one", "nosuch", "", "echo two >/tmp/two"]) await run(`echo '${line}' >>/tmp/profile`);
+  assert.deepEqual(await run.file("/tmp/profile"), { out: "one\n", err: "nosuch: no such command (try help)\n" });
+  assert.equal((await run("cat /tmp/two")).out, "two\n");
+  assert.deepEqual(await run.file("/tmp/none/profile"), { out: "", err: "" });
+  await run("echo exit >/tmp/profile");
+  await run("echo 'echo more' >>/tmp/profile");
+  assert.deepEqual(await run.file("/tmp/profile"), { out: "", err: "" }, "what follows exit is not run");
 });
 
 Deno.test("what fails is told with the command and the file", async () => {
