@@ -218,7 +218,8 @@ export class Shell {
   async program(path: string, args: string[]): Promise<void> {
     if (!this.#programs) throw new Err("EOPNOTSUPP", "no programs can be run here");
     const redirect: [number, number][] = this.#output === 1 ? [] : [[this.#output, 1]];
-    const child = await this.#programs.spawn(this.proc, path, { args, fds: [0, 1, 2], redirect });
+    const options = { args, fds: [0, 1, 2], redirect };
+    const child = await this.#programs.spawn(this.proc, path, options, this.signal);
     this.signal?.addEventListener("abort", () => child.exitStatus ?? child.note("interrupt"));
     for (;;) {
       const { pid, status } = await this.proc.wait();

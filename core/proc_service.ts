@@ -47,8 +47,8 @@ export interface Way {
 
 /** Starts programs. */
 export interface ProgramStarter {
-  /** Starts the program at `path` as a child of `proc`; resolves with the child once it runs. */
-  spawn(proc: Proc, path: string, options: SpawnProgram): Promise<Proc>;
+  /** Starts the program at `path` as a child of `proc`; resolves with the child once it runs. `signal` gives up reading it. */
+  spawn(proc: Proc, path: string, options: SpawnProgram, signal?: AbortSignal): Promise<Proc>;
 }
 
 /** What a service needs besides the proc. */

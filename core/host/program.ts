@@ -14,7 +14,7 @@ import type { Kernel } from "../kernel.ts";
 import { joinPath } from "../path.ts";
 import type { Proc } from "../proc.ts";
 import type { SpawnProgram } from "../proc_calls.ts";
-import { ORDWR } from "../p9/types.ts";
+import { ORDWR, OREAD } from "../p9/types.ts";
 import { ProcService, type ProgramStarter } from "../proc_service.ts";
 import { CALL_BYTES, CALL_RING_BYTES } from "../proc_wire.ts";
 import { procClient } from "../sched/control.ts";
@@ -43,12 +43,13 @@ export class Programs implements ProgramStarter {
 
   /**
    * Starts the program at `path` as a child of `parent`; resolves with the child once it runs. Its end is told to the
-   * parent's `wait`. Throws why it can not be started; then there is no child.
+   * parent's `wait`. Throws why it can not be started; then there is no child. `signal` gives up reading it: its file may
+   * be one that waits.
    */
-  async spawn(parent: Proc, path: string, options: SpawnProgram = {}): Promise<Proc> {
+  async spawn(parent: Proc, path: string, options: SpawnProgram = {}, signal?: AbortSignal): Promise<Proc> {
     const absolute = joinPath(parent.cwd, path), name = absolute.slice(absolute.lastIndexOf("/") + 1);
     const { args = [], ns, env, fds, redirect = [], cpu } = options;
-    await readModule(parent, absolute, ""); // what is no program is refused before there is a child
+    await readModule(parent, absolute, "", signal); // what is no program is refused before there is a child
     const files = redirect.map(([from, to]) => ({ to, file: parent.fgrp.get(from) }));
     const child = parent.spawn({ name, ns, env, fds });
     for (const { to, file } of files) child.fgrp.add(file.hold(), to);
@@ -78,7 +79,12 @@ export class Programs implements ProgramStarter {
       log: (text) => this.#kernel.log.print(text),
       program: { serve: (url, type) => serveModule(child, url, type) },
     });
-    this.#place(child, isolate, cpu);
+    try {
+      this.#place(child, isolate, cpu);
+    } catch (e) {
+      await isolate.kill();
+      throw e;
+    }
     this.#bind(child, isolate);
   }
 
@@ -119,9 +125,9 @@ async function serveModule(proc: Proc, url: string, type: string): Promise<Serve
   }
 }
 
-async function readModule(proc: Proc, path: string, type: string): Promise<Served> {
+async function readModule(proc: Proc, path: string, type: string, signal?: AbortSignal): Promise<Served> {
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(await readAll(proc, path));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await readAll(proc, path, signal));
     return translate(text, { path: /\.\w+$/.test(path) ? path : `${path}.ts`, url: path, type });
   } catch (e) {
     const { code, message } = e instanceof TypeError ? { code: "EINVAL" as Code, message: "not a text" } : toErr(e);
@@ -130,11 +136,11 @@ async function readModule(proc: Proc, path: string, type: string): Promise<Serve
 }
 
 /** All bytes of a file that is no larger than a module may be: some files have no end. */
-async function readAll(proc: Proc, path: string): Promise<Uint8Array> {
-  const fd = await proc.open(path), parts: Uint8Array[] = [];
+async function readAll(proc: Proc, path: string, signal?: AbortSignal): Promise<Uint8Array> {
+  const fd = await proc.open(path, OREAD, signal), parts: Uint8Array[] = [];
   try {
     for (let bytes = 0;;) {
-      const part = new Uint8Array(CALL_BYTES), count = await proc.read(fd, part);
+      const part = new Uint8Array(CALL_BYTES), count = await proc.read(fd, part, signal);
       if (count === 0) return joined(parts, bytes);
       parts.push(part.subarray(0, count));
       if ((bytes += count) > MAX_MODULE_BYTES) throw new Err("EFBIG", `larger than ${MAX_MODULE_BYTES} bytes`);

@@ -305,6 +305,7 @@ Deno.test("a program is started by a line to the ctl of a proc, with files of no
     }`)).output,
     /^\/tmp\/byctl.ts,a,b 0$/,
   );
+  await assert.rejects(node.give({ op: "run", path: "/tmp/byctl.ts", cpu: 4000 }), /there is no core 4000/);
   assert.match(await run1("run /tmp/nothing") as string, /nothing: file does not exist/);
 });
 

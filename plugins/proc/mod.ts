@@ -123,7 +123,7 @@ function ctlOf(kernel: Kernel, proc: Proc, may: May): Described {
       run: (path, words, req) =>
         owned(req, async () => {
           if (!kernel.programs) throw new Err("EOPNOTSUPP", "this system runs no programs");
-          await kernel.programs.spawn(proc, path, { args: words });
+          await kernel.programs.spawn(proc, path, { args: words }, req.signal);
         }),
     },
     "name text": { help: "what status calls it", run: (text, req) => owned(req, () => rename(proc, text)) },

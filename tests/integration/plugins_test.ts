@@ -202,6 +202,15 @@ Deno.test("wrong commands are refused with what would be right", async () => {
   assert.equal((await client.readText("/sys/plugins/status")).split("\n").length, before);
 });
 
+Deno.test("a program whose file waits is given up with the write that starts it", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  await ctl(client, "/sys/plugins/ctl", "load chat");
+  await using file = await client.open("/proc/1/ctl", 1);
+  const start = file.write(new TextEncoder().encode("run /n/chat/room"), 0, AbortSignal.timeout(50));
+  await assert.rejects(start, { code: "EINTR" });
+});
+
 Deno.test("Ctrl-C ends a node cleanly, its socket with it", async () => {
   const node = await bootNode();
   await using _client = await node.connect();
