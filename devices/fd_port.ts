@@ -10,7 +10,7 @@
 
 import { Err } from "../core/err.ts";
 import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
-import { map, type Mapping, netCalls } from "./net_calls.ts";
+import { allocate, type Memory, netCalls } from "./net_calls.ts";
 import { Pump } from "./pump.ts";
 import { makeInfo, writeVnet } from "./vnet.ts";
 
@@ -58,7 +58,7 @@ export abstract class FdPort implements Port {
   onRoom: () => void = () => {};
   protected readonly fd: number;
   protected readonly calls = netCalls();
-  protected readonly tx: Mapping;
+  protected readonly tx: Memory;
   /** Filled anew for each frame that arrives. */
   protected readonly info = makeInfo();
   protected sink: FrameSink | null = null;
@@ -80,7 +80,7 @@ export abstract class FdPort implements Port {
     this.checksumOffload = offload;
     this.gsoMaxBytes = offload ? MAX_PACKET_BYTES : 0;
     this.fd = fd;
-    this.tx = map(FRAME_BYTES);
+    this.tx = allocate(FRAME_BYTES);
     this.frame = new Uint8Array(this.tx.buffer);
     this.frameAt = headerBytes;
     this.#pump = new Pump({
@@ -98,8 +98,8 @@ export abstract class FdPort implements Port {
   /** Sends the first `bytes` of `tx`; whether the host took all of them. */
   protected abstract transmit(bytes: number): boolean;
 
-  /** Lets go of what else is mapped. */
-  protected abstract unmap(): void;
+  /** Lets go of what is mapped. */
+  protected unmap(): void {}
 
   /** Microseconds that it looks for frames before it sleeps. */
   get spinUs(): number {
@@ -154,8 +154,6 @@ export abstract class FdPort implements Port {
   close(): Promise<void> {
     return this.#closed ??= this.#pump.stop().then(() => {
       this.calls.close(this.fd);
-      this.frame = new Uint8Array(FRAME_BYTES); // who still sends must not meet memory that is gone
-      this.tx.unmap();
       this.unmap();
     });
   }

@@ -12,6 +12,7 @@
 
 import { Err, errFromErrno } from "../core/err.ts";
 import { libcCalls } from "../core/host/libc.ts";
+import { wasmBuffer } from "../core/wasm_memory.ts";
 
 const calls = libcCalls({
   open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -39,7 +40,7 @@ export type NetCalls = ReturnType<typeof calls>;
 
 export const EINTR = 4, EAGAIN = 11, EBADFD = 77, ENOBUFS = 105;
 export const O_RDWR = 2, O_NONBLOCK = 0o4000, O_CLOEXEC = 0o2000000;
-const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000;
+const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_POPULATE = 0x8000;
 const MAP_FAILED = 0xffffffffffffffffn;
 const AF_INET = 2, SOCK_DGRAM = 2;
 
@@ -71,17 +72,26 @@ export function cstr(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text + "\0");
 }
 
-/** Memory outside of the heap, at an address that system calls can be given. */
-export interface Mapping {
+/** Memory that stays where it is, at an address that system calls can be given. */
+export interface Memory {
   readonly addr: bigint;
   readonly buffer: ArrayBuffer;
+}
+
+/** Memory of a descriptor. */
+export interface Mapping extends Memory {
   unmap(): void;
 }
 
-/** Maps `bytes`: those of descriptor `fd`, or fresh ones. They must not be touched after `unmap`. */
-export function map(bytes: number, fd = -1): Mapping {
-  const calls = netCalls(), length = BigInt(bytes);
-  const flags = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : MAP_POPULATE);
+/** Fresh memory of at least `bytes`, whose checksums vectors may add up. */
+export function allocate(bytes: number): Memory {
+  const buffer = wasmBuffer(bytes);
+  return { addr: Deno.UnsafePointer.value(Deno.UnsafePointer.of(new Uint8Array(buffer))), buffer };
+}
+
+/** Maps `bytes` of descriptor `fd`. They must not be touched after `unmap`. */
+export function map(bytes: number, fd: number): Mapping {
+  const calls = netCalls(), length = BigInt(bytes), flags = MAP_SHARED | MAP_POPULATE;
   const addr = calls.mmap(0n, length, PROT_READ_WRITE, flags, fd, 0n) as bigint;
   if (addr === MAP_FAILED) must(-1, `mmap of ${bytes} bytes`);
   const buffer = Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(addr)!, bytes);

@@ -97,7 +97,7 @@ export class Packet extends FdPort {
     return this.calls.send(this.fd, this.tx.addr, bytes, MSG_DONTWAIT) > 0;
   }
 
-  protected unmap(): void {
+  protected override unmap(): void {
     this.#ring.unmap();
   }
 

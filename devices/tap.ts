@@ -14,6 +14,7 @@
 import { Err } from "../core/err.ts";
 import { FdPort, type FdPortOptions, FRAME_BYTES } from "./fd_port.ts";
 import {
+  allocate,
   cstr,
   EAGAIN,
   EBADFD,
@@ -23,7 +24,6 @@ import {
   hostInterface,
   type HostSettings,
   Ifreq,
-  map,
   must,
   type NetCalls,
   netCalls,
@@ -86,7 +86,7 @@ function setOffload(calls: NetCalls, fd: number, name: string): void {
 /** See the head of this file. */
 export class Tap extends FdPort {
   readonly kind = "tap";
-  readonly #rx = map(FRAME_BYTES);
+  readonly #rx = allocate(FRAME_BYTES);
   readonly #rxBytes = new Uint8Array(this.#rx.buffer);
 
   /** Takes over the descriptor; use `openTap`. */
@@ -122,10 +122,6 @@ export class Tap extends FdPort {
 
   protected transmit(bytes: number): boolean {
     return this.calls.write(this.fd, this.tx.addr, bytes) === bytes;
-  }
-
-  protected unmap(): void {
-    this.#rx.unmap();
   }
 }
 

@@ -5,10 +5,13 @@
  * order, that the next piece is added to; a piece that others follow has an even length. The checksum is its complement.
  * A range is the caller's to have checked: nothing is read outside of [at, end).
  *
- * Hosts are little-endian (all that Deno runs on are): that is seen in `sumWords` alone.
+ * Hosts are little-endian (all that Deno runs on are): that is seen in `sumWords` and `sumBlocks` alone.
  *
  * See RFC 1071 (the sum, and why byte order does not matter), RFC 1624 (updates), RFC 768, 793 and 8200, 8.1 (pseudo-headers).
  */
+
+import { wasmMemoryOf } from "../core/wasm_memory.ts";
+import { BLOCK_BYTES, type SimdSum, simdSum } from "./checksum_simd.ts";
 
 /** Below this many bytes a plain loop is faster than looking for the words of the buffer. */
 const SMALL_BYTES = 48;
@@ -19,10 +22,14 @@ const CHUNK_BYTES = 65536;
 /** The partial sum of bytes [at, end), added to `initial` (another partial sum). */
 export function sum(bytes: Uint8Array, at: number, end: number, initial = 0): number {
   if (end - at < SMALL_BYTES) return fold(initial + sumPairs(bytes, at, end));
-  const words = wordsOf(bytes.buffer);
+  const view = viewOf(bytes.buffer);
   let total = initial;
-  for (; end - at > CHUNK_BYTES; at += CHUNK_BYTES) total += sumWords(bytes, words, at, at + CHUNK_BYTES);
-  return fold(total + sumWords(bytes, words, at, end));
+  for (; end - at > CHUNK_BYTES; at += CHUNK_BYTES) total += sumChunk(bytes, view, at, at + CHUNK_BYTES);
+  return fold(total + sumChunk(bytes, view, at, end));
+}
+
+function sumChunk(bytes: Uint8Array, view: View, at: number, end: number): number {
+  return view.blocks === undefined ? sumWords(bytes, view.words, at, end) : sumBlocks(bytes, view.blocks, at, end);
 }
 
 /** The checksum of bytes [at, end) and a partial sum before them: what goes into the field. */
@@ -79,6 +86,12 @@ function sumWords(bytes: Uint8Array, words: Int32Array, at: number, end: number)
   return sumPairs(bytes, at, at + before) + (before & 1 ? swap(fold(rest)) : rest);
 }
 
+/** By vectors, and what is left by bytes. They need no alignment. */
+function sumBlocks(bytes: Uint8Array, blocks: SimdSum, at: number, end: number): number {
+  const rest = at + (end - at & -BLOCK_BYTES), { byteOffset } = bytes;
+  return swap(fold(blocks(byteOffset + at, byteOffset + rest) >>> 0)) + sumPairs(bytes, rest, end);
+}
+
 /** The sum of both halves of words [i, end): what the wrapped sum of words has lost is in the sum of their high halves. */
 function sumHalves(words: Int32Array, i: number, end: number): number {
   let wrapped = 0, high = 0;
@@ -96,15 +109,24 @@ function sumHalves(words: Int32Array, i: number, end: number): number {
   return (wrapped - (high << 16) >>> 0) + high;
 }
 
-/** The words of the buffers that frames are in: there are few, and making a view costs more than a small checksum. */
-const views = new WeakMap<ArrayBufferLike, Int32Array>();
-let lastBuffer: ArrayBufferLike | undefined;
-let lastWords: Int32Array = new Int32Array(0);
+/** What a buffer is summed by: its words, or vectors where it is a memory of WebAssembly. */
+interface View {
+  readonly words: Int32Array;
+  readonly blocks: SimdSum | undefined;
+}
 
-function wordsOf(buffer: ArrayBufferLike): Int32Array {
-  if (buffer === lastBuffer) return lastWords;
-  let words = views.get(buffer);
-  if (words === undefined) views.set(buffer, words = new Int32Array(buffer, 0, buffer.byteLength >>> 2));
+/** Of the buffers that frames are in: there are few, and making a view costs more than a small checksum. */
+const views = new WeakMap<ArrayBufferLike, View>();
+let lastBuffer: ArrayBufferLike | undefined;
+let lastView: View = { words: new Int32Array(0), blocks: undefined };
+
+function viewOf(buffer: ArrayBufferLike): View {
+  if (buffer === lastBuffer) return lastView;
+  let view = views.get(buffer);
+  if (view === undefined) {
+    const memory = wasmMemoryOf(buffer), blocks = memory && simdSum(memory);
+    views.set(buffer, view = { words: new Int32Array(buffer, 0, buffer.byteLength >>> 2), blocks });
+  }
   lastBuffer = buffer;
-  return lastWords = words;
+  return lastView = view;
 }

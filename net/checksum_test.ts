@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { wasmBuffer } from "../core/wasm_memory.ts";
 import { checksum, checksumOk, pseudoSum4, pseudoSum6, sum, updateChecksum } from "./checksum.ts";
 import { hex, Random } from "./wire/wire_fixture.ts";
 
@@ -33,6 +34,26 @@ Deno.test("sum() does not lose carries in 200,000 bytes of ones, and is right in
     bytes[at + 70] = 0x12;
     assert.equal(sum(bytes, at, end, 0xffff), simple(bytes, at, end), `[${at}, ${end}) with one byte changed`);
     bytes[at + 70] = 0xff;
+  }
+});
+
+Deno.test("sum() by vectors, in memory of WebAssembly, is the simple sum: every short range, and a long one of ones", () => {
+  const seed = 1072, random = new Random(seed), room = new Uint8Array(wasmBuffer(200_003));
+  const data = random.bytes(200);
+  for (let shift = 0; shift < 3; shift++) {
+    const bytes = room.subarray(shift, shift + 200);
+    bytes.set(data);
+    for (let at = 0; at < 20; at++) {
+      for (let end = at; end <= 200; end++) {
+        assert.equal(sum(bytes, at, end), simple(data, at, end), `seed ${seed}, [${at}, ${end}), shift ${shift}`);
+      }
+    }
+  }
+  room.fill(0xff);
+  for (const [at, end] of [[0, 200_000], [1, 200_000], [3, 65_539], [1, 131_073], [0, 200_003]]) {
+    room[at + 70] = 0x12;
+    assert.equal(sum(room, at, end, 0xffff), simple(room, at, end), `[${at}, ${end})`);
+    room[at + 70] = 0xff;
   }
 });
 
