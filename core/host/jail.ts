@@ -9,7 +9,7 @@
  * See bwrap(1), cgroups(7), `deno run --help`.
  */
 
-import { Err } from "../err.ts";
+import { Err, toErr } from "../err.ts";
 import { libcPath } from "./libc.ts";
 import { type FilterOptions, filterProgram } from "./seccomp.ts";
 
@@ -24,6 +24,9 @@ const KINDS = ["read", "write", "net", "env", "sys", "run", "ffi"] as const;
 const SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache"];
 /** What a program that uses the network reads. */
 const NETWORK = ["resolv.conf", "hosts", "host.conf", "nsswitch.conf", "services", "ssl", "ca-certificates", "pki"];
+
+/** Where the filter may be written for a moment: the temporary directory, and memory. */
+const SCRATCH = [undefined, "/dev/shm"];
 
 /** Joins the cgroup, opens the filter for bubblewrap and leaves no name of it behind, and becomes the program. */
 const SCRIPT = `cgroup=$1 filter=$2; shift 2; ulimit -c 0
@@ -63,7 +66,7 @@ export interface Jail {
   dispose(): void;
 }
 
-/** Builds the walls for one process. Throws EINVAL for a permission that is none. */
+/** Builds the walls for one process. Throws EINVAL for a permission that is none, ENOSPC where the filter has no room. */
 export async function makeJail(spec: JailSpec): Promise<Jail> {
   const walls = ["deno permissions"];
   const v8 = `--v8-flags=--no-turboshaft-loop-unrolling,--max-old-space-size=${spec.heapMb}`;
@@ -148,16 +151,30 @@ function bubbleArgs({ permissions, readable }: JailSpec): string[] {
   return args;
 }
 
-/** A file with the filter's program, for bubblewrap to read; empty where no filter can be made. */
+/**
+ * A file with the filter's program, for bubblewrap to read; empty on a machine that none can be made for. Throws where it
+ * can not be written: a disk that is full must not take a wall away.
+ */
 function filterFile({ net }: Permissions): string {
+  let program: Uint8Array;
   try {
-    const program = filterProgram({ arch: Deno.build.arch, exec: true, network: Boolean(net) });
-    const path = Deno.makeTempFileSync({ prefix: "ring9-", suffix: ".seccomp" });
-    Deno.writeFileSync(path, program);
-    return path;
+    program = filterProgram({ arch: Deno.build.arch, exec: true, network: Boolean(net) });
   } catch {
     return ""; // `walls` says that there is none
   }
+  const faults: string[] = [];
+  for (const dir of SCRATCH) {
+    let path = "";
+    try {
+      path = Deno.makeTempFileSync({ dir, prefix: "ring9-", suffix: ".seccomp" });
+      Deno.writeFileSync(path, program);
+      return path;
+    } catch (e) {
+      if (path) removeQuietly(path);
+      faults.push(toErr(e).message);
+    }
+  }
+  throw new Err("ENOSPC", `cannot write the process's seccomp filter: ${faults.join("; ")} (try: another TMPDIR)`);
 }
 
 /** The filter for a process that bubblewrap does not start; null where the C library is not found. */

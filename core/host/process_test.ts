@@ -114,6 +114,13 @@ function filters(pid: number): Set<string> {
   }));
 }
 
+Deno.test("a temporary directory that can not be written takes no wall away", async () => {
+  const cramped = new TestNode(["-A"], { TMPDIR: "/nonexistent" });
+  const p = await cramped.process({ module: plugins.serving(`x: "1"`) });
+  assert.match((await cramped.info(p)).confinement, /, seccomp,/);
+  await cramped.end();
+});
+
 Deno.test("without bubblewrap the permissions hold, the process puts on its filter, and status says so", async () => {
   const bare = new TestNode(["-A"], { PATH: "/nonexistent" });
   const filtered = new Set(["Seccomp:\t2NoNewPrivs:\t1"]);
