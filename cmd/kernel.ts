@@ -64,7 +64,11 @@ async function boot(): Promise<Node> {
     throw e;
   }
   onSignals(booted);
-  for (const line of diskLines(await disksOf(booted))) say(line);
+  const disks = diskLines(await disksOf(booted));
+  for (const line of disks) say(line);
+  if (disks.length > 0 && dataFolder() === "") {
+    say(`  ${"".padEnd(12)} neither HOME nor XDG_DATA_HOME begins with a slash (try: --data DIR)`);
+  }
   const deno = denoCommand(Deno.execPath(), Deno.version.deno), user = booted.kernel.hostowner.name;
   say(banner(addresses, user, hostClock.monotonic() - begunMs, deno));
   for (const [name, text] of booted.kernel.reports) if (name.startsWith("notice.")) say(text().trimEnd());

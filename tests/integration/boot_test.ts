@@ -127,6 +127,11 @@ Deno.test("paths are the caller's; a second node of a user gets a socket of its 
   }
 });
 
+Deno.test("without a home there is no disk, and what to do is told", async () => {
+  const { text } = await boot([], { input: "exit\n", env: { HOME: "", XDG_DATA_HOME: "" } });
+  assert.match(text, /disk usr +not there: .*\n +neither HOME nor XDG_DATA_HOME .* \(try: --data DIR\)\nup in/);
+});
+
 Deno.test("an image with a mistake is refused with the place", async () => {
   const dir = await Deno.makeTempDir();
   try {
