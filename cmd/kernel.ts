@@ -29,6 +29,8 @@ const PROFILE = "/usr/lib/profile";
 const MAX_STATUS_BYTES = 1 << 16;
 /** One Ctrl-C comes as several SIGINTs: the terminal's, and two that `deno task` hands on. */
 const SAME_SIGNAL_MS = 500;
+/** The number of SIGHUP. */
+const HANGUP = 1;
 
 const warden = await Warden.connect();
 const args = warden.init as KernelArgs;
@@ -127,25 +129,39 @@ function defaultSocket(): string {
 }
 
 /**
- * Ctrl-C stops the command that runs in the shell, or else the system; SIGTERM the system. Asked again, it ends at
- * once.
+ * Ctrl-C stops the command that runs in the shell, or else the system; asked again, that ends at once. SIGTERM stops the
+ * system, and so does SIGHUP, when the terminal goes; `deno task` may hand them on once more, which changes nothing.
  */
 function onSignals(booted: Node): void {
-  let stopping = false, heardMs = -Infinity;
+  let stopping: Promise<void> | undefined, heardMs = -Infinity;
   const stop = async () => {
-    if (stopping) await warden.exit(1);
-    stopping = true;
-    if (!args.quiet) console.log("\nring9: stopping");
+    tell("\nring9: stopping");
     await booted.close();
     await warden.exit(0);
   };
+  shutdown = () => stopping ??= stop();
   Deno.addSignalListener("SIGINT", () => {
     if (hostClock.monotonic() - heardMs < SAME_SIGNAL_MS) return;
     heardMs = hostClock.monotonic();
-    if (!shell?.interrupt()) void stop();
+    if (!shell?.interrupt()) void (stopping ? warden.exit(1) : shutdown());
   });
-  Deno.addSignalListener("SIGTERM", stop);
-  shutdown = stop;
+  Deno.addSignalListener("SIGTERM", () => void shutdown());
+  if (!isIgnored(HANGUP)) Deno.addSignalListener("SIGHUP", () => void shutdown());
+}
+
+/** Says something to a terminal that may have gone. */
+function tell(text: string): void {
+  try {
+    if (!args.quiet) console.log(text);
+  } catch {
+    // nobody is there to be told
+  }
+}
+
+/** Whether who started this has a signal ignored, as nohup(1) does: see proc(5), SigIgn. */
+function isIgnored(signal: number): boolean {
+  const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(Deno.readTextFileSync("/proc/self/status"))?.[1] ?? "0";
+  return (BigInt(`0x${mask}`) >> BigInt(signal - 1) & 1n) === 1n;
 }
 
 /** The shell is a proc like any other, on /dev/cons. */

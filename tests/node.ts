@@ -19,8 +19,8 @@ export interface TestNode extends AsyncDisposable {
   readonly dir: string;
   /** A new connection. */
   connect(options?: ClientOptions): Promise<Client>;
-  /** Ends it as Ctrl-C does; answers the exit status. */
-  stop(): Promise<number>;
+  /** Ends it as Ctrl-C does, or by another signal to all its processes; answers the exit status. */
+  stop(signal?: Deno.Signal): Promise<number>;
   /** Ends it as a power cut does. */
   crash(): Promise<void>;
 }
@@ -43,7 +43,7 @@ export async function bootNode(...args: string[]): Promise<TestNode> {
   }
   const address = `unix!${socket}`;
   let status: Promise<number> | undefined;
-  const stop = () => status ??= end(child, dir);
+  const stop = (signal?: Deno.Signal) => status ??= end(child, dir, signal);
   return {
     address,
     pid: child.pid,
@@ -67,8 +67,17 @@ function childrenOf(pid: number): number[] {
   );
 }
 
-async function end(child: Deno.ChildProcess, dir: string): Promise<number> {
-  child.kill("SIGINT");
+async function end(child: Deno.ChildProcess, dir: string, signal?: Deno.Signal): Promise<number> {
+  // A service manager, or a terminal that goes, tells them all; `deno task` hands it on besides.
+  const others = signal ? childrenOf(child.pid) : [];
+  child.kill(signal ?? "SIGINT");
+  for (const pid of others) {
+    try {
+      Deno.kill(pid, signal!);
+    } catch (e) {
+      if (!(e instanceof Deno.errors.NotFound)) throw e; // what was handed on has ended it
+    }
+  }
   const { code } = await child.status;
   const [, said] = await Promise.all([child.stdout.cancel(), new Response(child.stderr).text()]);
   if (code !== 0) console.error(`the node ended with status ${code}: ${said}`);

@@ -217,6 +217,14 @@ Deno.test("Ctrl-C ends a node cleanly, its socket with it", async () => {
   assert.equal(await node.stop(), 0);
 });
 
+for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+  Deno.test(`${signal} to all its processes ends a node as cleanly`, async () => {
+    const node = await bootNode();
+    await using _client = await node.connect();
+    assert.equal(await node.stop(signal), 0);
+  });
+}
+
 Deno.test("load refuses a plugin with no place to serve at, or without what it needs, and leaves nothing behind", async () => {
   await using node = await bootNode();
   await using client = await node.connect();
