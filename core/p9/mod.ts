@@ -32,7 +32,7 @@ export * from "./mode.ts";
 export { Reader, Writer } from "./cursor.ts";
 export { decodeR, decodeT, encode, HEADER_BYTES } from "./codec.ts";
 export { decodeUtf8, encodeUtf8, isUtf8, utf8Length } from "./utf8.ts";
-export type { Transport } from "./transport.ts";
+export type { Block, Blocks, Transport } from "./transport.ts";
 export { type PairOptions, transportPair } from "./transport_pair.ts";
 export { type Address, formatDial, isLoopback, parseDial, PORT_9FS } from "./dial.ts";
 export { type Call, type CallState, type Done, Rpc, type RpcOptions } from "./client_rpc.ts";
