@@ -33,6 +33,11 @@ import type { Segment } from "./segment.ts";
 const CHALLENGE_MS = 500;
 /** How old a timestamp has to be to prove nothing any more: 24 days (RFC 7323, 5.5). */
 const PAWS_MS = 24 * 24 * 3600 * 1000;
+/**
+ * SACK blocks that an ACK with timestamps has room for. When so many have changed it is sent in the midst of a batch: what the
+ * peer never heard of it would take for lost, and later for reordered.
+ */
+const BLOCKS = 3;
 /** ECN field: congestion experienced. */
 const CE = 3;
 
@@ -145,6 +150,7 @@ function takeData(conn: Conn, seg: Segment): void {
     conn.tell(rcv.eof ? EVENT.readable | EVENT.hangup : EVENT.readable);
     rcv.tune(layer.now, Math.max(rcv.rttMs, conn.snd.rtt.srttMs, 1), layer);
   } else layer.touch(conn);
+  if (rcv.ackNow && conn.sack && rcv.early.news + (rcv.dsack ? 1 : 0) >= BLOCKS) emitAck(conn, conn.snd.nxt);
   if (rcv.eof) finArrives(conn);
 }
 

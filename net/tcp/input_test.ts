@@ -128,6 +128,16 @@ Deno.test("overlapping segments are read once, byte by byte right", () => {
   assert.equal(script.read(conn, 2501), 500);
 });
 
+Deno.test("more gaps in one batch than an ACK has room for: there are several ACKs, and every range is told of", () => {
+  const script = new Script(), conn = script.establish();
+  const lines = Array.from({ length: 8 }, (_, i) => `. ${i * 200 + 101}:${i * 200 + 201}(100) ack 1`);
+  script.send(...lines);
+  const told = script.taken(), ranges = new Set(told.flatMap((line) => line.split(" sack ")[1].split(",")));
+  assert.equal(told.length, 3);
+  assert.equal(ranges.size, 8);
+  assert.equal(conn.available, 0);
+});
+
 Deno.test("a duplicate is told of by D-SACK, in front of the gaps", () => {
   const script = new Script();
   script.establish();

@@ -23,6 +23,8 @@ export class Ranges {
   right: Int32Array = NONE;
   /** When the first of each came. */
   since: Float64Array = NEVER;
+  /** How many of them have changed since blocks were told last. */
+  news = 0;
   /** A number in each of those that changed last, the last first. */
   #recent = NONE;
 
@@ -59,7 +61,10 @@ export class Ranges {
 
   #note(i: number, seq: Seq): void {
     const recent = this.#recent;
-    if (seqLt(recent[0], this.left[i]) || seqLe(this.right[i], recent[0])) recent.copyWithin(1, 0, recent.length - 1);
+    if (seqLt(recent[0], this.left[i]) || seqLe(this.right[i], recent[0])) {
+      this.news++;
+      recent.copyWithin(1, 0, recent.length - 1);
+    } else if (this.news === 0) this.news = 1;
     recent[0] = seq;
   }
 
@@ -82,6 +87,7 @@ export class Ranges {
    * there since `toldTo`, or longer.
    */
   addSacks(options: TcpOptions, toldTo: number): void {
+    this.news = 0;
     if (this.count === 0) return;
     let told = -1, toldBefore = -1;
     for (const seq of this.#recent) {
