@@ -170,7 +170,14 @@ function runShell(booted: Node): void {
     name: "sh",
     env: "copy",
     async main(proc) {
-      for (const mode of [0, 1, 1]) await proc.open("/dev/cons", mode);
+      try {
+        for (const mode of [0, 1, 1]) await proc.open("/dev/cons", mode);
+      } catch (e) {
+        console.error(
+          `ring9: no prompt: ${toErr(e).message} (bind cons at /dev in the image, or boot with --no-console)`,
+        );
+        return toErr(e).message;
+      }
       shell = new Shell(proc, booted.programs);
       await shell.runFile(PROFILE);
       const status = await shell.run();

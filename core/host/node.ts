@@ -14,7 +14,7 @@ import { Export } from "../export.ts";
 import { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { runNamespace } from "../nsfile.ts";
-import { parseLines } from "../path.ts";
+import { parseLines, quote } from "../path.ts";
 import { type Address, formatDial, isLoopback, parseDial } from "../p9/dial.ts";
 import { claimedUser, Srv } from "../p9/srv.ts";
 import type { Transport } from "../p9/transport.ts";
@@ -23,6 +23,7 @@ import { startOrder } from "../plugin/levels.ts";
 import { type PluginInstance, Supervisor } from "../plugin/supervisor.ts";
 import type { Proc } from "../proc.ts";
 import { hostClock } from "./clock.ts";
+import { hostError } from "./errors.ts";
 import { imageFolder, readImage } from "./images.ts";
 import { openCores } from "./members.ts";
 import { NodePlugins } from "./plugin_host.ts";
@@ -108,8 +109,7 @@ export class Node {
     try {
       const listening: string[] = [];
       for (const address of addresses) listening.push(await node.listen(address));
-      const text = Deno.readTextFileSync(new URL(image.namespace, folder));
-      const file = `${image.name}/${image.namespace}`;
+      const text = readNamespace(image, folder), file = `${image.name}/${image.namespace}`;
       await loadAll(supervisor, withOptions(image.plugins, options.options), bindsOf(text, file), events)
         .catch((e) => {
           throw new Err(toErr(e).code, `${image.name}/image.json: ${toErr(e).message}`, { cause: e });
@@ -257,6 +257,15 @@ function hostowner(image: Image): User {
 
 function withOptions(plugins: ImagePlugin[], options: NodeOptions["options"]): ImagePlugin[] {
   return plugins.map((entry) => ({ ...entry, options: { ...entry.options, ...options[entry.as] } }));
+}
+
+function readNamespace({ name, namespace }: Image, folder: URL): string {
+  try {
+    return Deno.readTextFileSync(new URL(namespace, folder));
+  } catch (e) {
+    const { code, message } = hostError(e);
+    throw new Err(code, `${name}/image.json: its namespace file ${quote(namespace)}: ${message}`, { cause: e });
+  }
 }
 
 /** Where a name space file binds: paths by what is bound there. */

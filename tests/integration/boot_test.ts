@@ -1,6 +1,8 @@
 /** Booting, and what stands in its way; nodes that mount one another; the shell. */
 
 import assert from "node:assert/strict";
+import { dial } from "../../core/host/transports.ts";
+import { Client } from "../../core/p9/client.ts";
 import { bootNode } from "../node.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -161,9 +163,37 @@ Deno.test("an image with a mistake is refused with the place", async () => {
       (await boot(["--no-console", "--image", dir])).text,
       /x\/namespace:1: bind: .*no such device: '#nosuch'/,
     );
+    const image = { name: "x", plugins: [{ plugin: "root" }], namespace: "nowhere" };
+    await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify(image));
+    const lost = await boot(["--no-console", "--image", dir]);
+    assert.match(lost.text, /x\/image\.json: its namespace file nowhere: No such file or directory: /);
+    assert.equal(lost.code, 78);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+});
+
+Deno.test("an image without a console has no prompt, says so, and serves", async () => {
+  const dir = await Deno.makeTempDir();
+  const image = { name: "x", plugins: [{ plugin: "root" }, { plugin: "ram" }] };
+  await Deno.writeTextFile(`${dir}/image.json`, JSON.stringify(image));
+  await Deno.writeTextFile(`${dir}/namespace`, "bind -c '#ram' /tmp\n");
+  const args = ["task", "--quiet", "boot", "--quiet", "--image", dir, "--socket", `${dir}/9p`];
+  const node = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null", stdout: "null", stderr: "piped" })
+    .spawn();
+  let said = "";
+  for await (const text of node.stderr.pipeThrough(new TextDecoderStream())) {
+    if ((said += text).includes("\n")) break;
+  }
+  assert.match(
+    said,
+    /^ring9: no prompt: .*\/dev\/cons.* \(bind cons at \/dev in the image, or boot with --no-console\)\n/,
+  );
+  await using client = await Client.connect(await dial(`unix!${dir}/9p`), { uname: "root", uid: 0 });
+  assert.deepEqual((await client.list("/tmp")).map(({ name }) => name), []);
+  node.kill("SIGTERM");
+  assert.equal((await node.status).code, 0);
+  await Deno.remove(dir, { recursive: true });
 });
 
 Deno.test("the shell lists, reads, writes, binds, and goes with the end of its input", async () => {
