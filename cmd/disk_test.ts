@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Fixture } from "../plugins/ext2/fixture.ts";
+import "../plugins/ext2/make.ts"; // its calls are opened before the tests begin
 import { parseVolume } from "../plugins/ext2/source.ts";
 import { device, ffi, interop, type Need, program, root } from "../tests/skip.ts";
 
