@@ -27,7 +27,9 @@ const TURN_MS = 0.2;
  * Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more.
  * Where a few frames came, who was given them has had his turn once something is sent.
  */
-const HOPS = 16, FEW = 4;
+const HOPS = 16, LEAST = 3, FEW = 4;
+/** Frames between two looks at the clock. */
+const OFTEN = 16;
 /** Frames that came alone after which it looks whether they still do. */
 const LONE = 16;
 const POLLIN = 1, POLLFD_BYTES = 8, REVENTS = 6;
@@ -66,6 +68,8 @@ export class Pump {
   #lone = 0;
   /** What was sent before the last few frames came; -1 when there were more. */
   #sentBefore = -1;
+  /** Frames since the clock was looked at. */
+  #frames = 0;
   readonly #options: PumpOptions;
   readonly #stopFd: number;
   #stopped = false;
@@ -93,10 +97,18 @@ export class Pump {
   }
 
   async #run(): Promise<void> {
-    for (let faults = 0; !this.#stopped;) {
+    for (let looks = 0, faults = 0; !this.#stopped;) {
       try {
-        if (this.#drain()) await this.#settle();
-        else if (!await this.#spin()) await this.#park();
+        if (this.#drain()) {
+          looks = 0;
+          await this.#settle();
+        } else if (looks++ < this.#windowUs / LOOK_US) {
+          this.idleLooks++;
+          await this.#giveWay(looks);
+        } else {
+          looks = 0;
+          await this.#park();
+        }
         faults = 0;
       } catch (thrown) {
         const why = toErr(thrown), isGone = why.code === "ENODEV";
@@ -112,32 +124,25 @@ export class Pump {
     const isLone = this.#lone % LONE > 0, before = this.#options.sent();
     const count = this.#options.drain(isLone ? 1 : BATCH);
     if (count === 0) return false;
+    this.#frames += count;
     this.#lone = count === 1 ? this.#lone + 1 : 0;
     this.#sentBefore = count <= FEW ? before : -1;
     return true;
   }
 
-  /** Looks until something came (true), or it has looked long enough. */
-  async #spin(): Promise<boolean> {
-    const calls = netCalls(), most = this.#windowUs / LOOK_US;
-    for (let look = 1; look <= most && !this.#stopped; look++) {
-      calls.sched_yield();
-      if (this.#drain()) {
-        await this.#settle();
-        return true;
-      }
-      if (look % LOOKS === 0 && this.#turnDue) await this.#turn();
-      else await null;
-      this.idleLooks++;
-    }
-    return false;
-  }
-
   /** Lets others run: promises that are kept now; timers and messages when it is their time. */
   async #settle(): Promise<void> {
     const { sent } = this.#options, before = this.#sentBefore;
-    for (let hop = 0; hop < HOPS && (before < 0 || sent() === before); hop++) await null;
+    for (let hop = 0; hop < HOPS && (hop < LEAST || before < 0 || sent() === before); hop++) await null;
+    if (this.#frames < OFTEN) return;
+    this.#frames = 0;
     if (this.#turnDue) await this.#turn();
+  }
+
+  /** Gives the CPU up between two looks, so that a peer on the same one runs. */
+  #giveWay(looks: number): Promise<void> | null {
+    netCalls().sched_yield();
+    return looks % LOOKS === 0 && this.#turnDue ? this.#turn() : null;
   }
 
   get #turnDue(): boolean {
