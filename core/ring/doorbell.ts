@@ -278,8 +278,8 @@ export class Doorbell {
     await null; // who was woken by the same event has a step, and may hand over more
     const start = this.#monotonic?.();
     for (let i = 0; this.#giveWay && i < GIVE_WAYS; i++) {
+      if (this.#settle("napped")) return true; // the other side may have run as soon as it was rung
       this.#giveWay();
-      if (this.#settle("napped")) return true;
     }
     this.#block(this.#waiting, napMs);
     const came = this.#settle("napped");
