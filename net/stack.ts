@@ -12,6 +12,7 @@
 import { Err } from "../core/err.ts";
 import { type IcmpConv, IcmpConvs, type SavedIcmp } from "./icmp/icmp.ts";
 import type { Random } from "./ip/chance.ts";
+import { Gro } from "./ip/gro.ts";
 import type { Iface } from "./ip/iface.ts";
 import { IpLayer, type Note, type SavedIp } from "./ip/layer.ts";
 import type { FrameInfo, Link } from "./link.ts";
@@ -45,6 +46,7 @@ export class Stack {
   readonly udp: Udp;
   readonly icmp: IcmpConvs;
   readonly #tcp: Tcp;
+  readonly #gro: Gro;
   /** A link has room again. */
   #room = false;
   /** The interface that the last frame came by. */
@@ -54,6 +56,7 @@ export class Stack {
     this.ip = ip ?? new IpLayer(options.random);
     this.ip.at(now);
     this.ip.note = options.note ?? this.ip.note;
+    this.#gro = new Gro((iface, bytes, at, end, info) => this.ip.frame(iface, bytes, at, end, info));
     this.ip.onRoom = () => {
       this.#room = true;
       options.wake?.();
@@ -86,6 +89,8 @@ export class Stack {
     const iface = this.#last;
     if (iface === undefined) return;
     this.ip.at(now);
+    // Who snoops sees what came, not what was made of it, and so do those to whom it is passed on.
+    if (this.ip.snoop === undefined && !this.ip.forwarding && this.#gro.take(iface, bytes, at, end, info)) return;
     this.ip.frame(iface, bytes, at, end, info);
   }
 
@@ -93,6 +98,7 @@ export class Stack {
   poll(now: number): void {
     const { ip } = this;
     ip.at(now);
+    this.#gro.flush();
     this.#room = false;
     ip.poll();
     ip.loop.drain(this.#fromLoopback);
