@@ -6,7 +6,8 @@
  * forge answers, and with `mixCase` the case of the question's letters too.
  *
  * What holds always: an answer counts if server, ports, id and question are those of something that was asked and is not answered
- * yet. Each lookup ends: with an answer, or because servers, tries and time ran out. Equal questions are asked once.
+ * yet. Each lookup ends: with an answer, or because servers, tries and time ran out; not before each that was asked failed or
+ * had its time. Equal questions are asked once.
  * Of an answer only the chain from the question is used: aliases, and the records at their end.
  *
  * See RFC 1034, 5.3.1; RFC 5452 (forged answers); RFC 2308; RFC 7766 (TCP); RFC 8305, 4 (order of addresses); resolv.conf(5).
@@ -74,6 +75,8 @@ const UDP_BYTES = 1232;
 const MAX_QUERIES = 256, MAX_CHAIN = 12, MAX_SERVERS = 8, FIRST_PORT = 1024;
 /** By TCP a connection is to be made first. */
 const TCP_TIMEOUT_MS = 5000;
+/** Who is called so late has not read what came meanwhile: the last try gets so much longer. */
+const LATE_MS = 50, GRACE_MS = 500;
 
 const LOOPBACK6: Ip = parseIp("::1")!, LOOPBACK4: Ip = ipFromV4(0x7f000001);
 
@@ -89,6 +92,8 @@ interface Query {
   dueMs: number;
   /** Whether any server answered at all. */
   answered: boolean;
+  /** Whether the last try was given more time, since `poll` came late. */
+  graced: boolean;
   edns: boolean;
   flights: Flight[];
 }
@@ -102,6 +107,8 @@ interface Flight {
   tcp: boolean;
   /** The question's name as it was sent. */
   sentName: string;
+  /** Until when it has the time to be answered. */
+  dueMs: number;
 }
 
 interface Result {
@@ -236,7 +243,7 @@ export class Resolver {
     const flight = this.flights.get(port);
     if (flight === undefined) return;
     this.land(flight);
-    flight.query.dueMs = now;
+    this.goOn(flight, now);
   }
 
   /** Whether an answer may still come to a port of `poll`'s; when not, what was opened for it is to be closed. */
@@ -317,6 +324,7 @@ export class Resolver {
       tries: 0,
       dueMs: now,
       answered: false,
+      graced: false,
       edns: true,
       flights: [],
     };
@@ -326,19 +334,38 @@ export class Resolver {
   /** Sends a question to the next server, or gives up. */
   private ask(query: Query, now: number): void {
     const { servers, options } = this;
-    if (servers.length === 0 || query.tries >= servers.length * options.attempts) {
-      return this.settle(query, { status: query.answered ? "failed" : "timeout", records: [] }, now);
-    }
+    if (servers.length === 0 || query.tries >= servers.length * options.attempts) return this.giveUp(query, now);
     if (query.tries > 0) query.server++;
     const round = Math.floor(query.tries++ / servers.length);
-    query.dueMs = now + options.timeoutMs * 2 ** round;
-    this.send(query, servers[query.server % servers.length], false);
+    this.send(query, servers[query.server % servers.length], {
+      tcp: false,
+      dueMs: now + options.timeoutMs * 2 ** round,
+    });
   }
 
-  private send(query: Query, server: Ip, tcp: boolean): void {
+  /** Ends a question that is asked no more, unless an answer may still come in time. */
+  private giveUp(query: Query, now: number): void {
+    const until = Math.max(...query.flights.map((flight) => flight.dueMs)), late = now - query.dueMs >= LATE_MS;
+    if (until > now) {
+      query.dueMs = until;
+    } else if (late && query.flights.length > 0 && !query.graced) {
+      query.graced = true;
+      query.dueMs = now + GRACE_MS;
+    } else {
+      this.settle(query, { status: query.answered ? "failed" : "timeout", records: [] }, now);
+    }
+  }
+
+  /** A server could not tell, or not be reached: the next one at once, unless one that was asked later may still answer. */
+  private goOn({ query, dueMs }: Flight, now: number): void {
+    if (!query.flights.some((other) => other.dueMs > dueMs)) query.dueMs = now;
+  }
+
+  private send(query: Query, server: Ip, { tcp, dueMs }: { tcp: boolean; dueMs: number }): void {
     const { random } = this.options, port = this.freePort();
     const sentName = this.options.mixCase ? mixCase(query.name, random) : query.name;
-    const flight = { query, server, id: random() & 0xffff, port, tcp, sentName };
+    const flight = { query, server, id: random() & 0xffff, port, tcp, sentName, dueMs };
+    query.dueMs = dueMs;
     this.flights.set(port, flight);
     query.flights.push(flight);
     const edns = { udpBytes: UDP_BYTES, version: 0, dnssecOk: false, options: new Uint8Array(0) };
@@ -368,25 +395,20 @@ export class Resolver {
     const { query, server } = flight;
     query.answered = true;
     if (message.truncated && !flight.tcp) {
-      query.dueMs = now + TCP_TIMEOUT_MS;
-      return this.send(query, server, true);
+      return this.send(query, server, { tcp: true, dueMs: now + TCP_TIMEOUT_MS });
     }
     if (
       query.edns &&
       (message.rcode === RCODE.formErr || message.rcode === RCODE.notImp || message.rcode === RCODE.badVers)
     ) {
       query.edns = false;
-      query.dueMs = now + this.options.timeoutMs;
-      return this.send(query, server, flight.tcp);
+      return this.send(query, server, { tcp: flight.tcp, dueMs: now + this.options.timeoutMs });
     }
     const result = message.rcode === RCODE.noError || message.rcode === RCODE.nxDomain
       ? this.read(query, message, now)
       : undefined;
-    if (result === undefined) {
-      // This server can not tell, or refers to others, which is not for a stub: the next one.
-      if (query.flights.length === 0) query.dueMs = now;
-      return;
-    }
+    // It can not tell, or refers to others, which is not for a stub.
+    if (result === undefined) return this.goOn(flight, now);
     this.preferred = Math.max(this.servers.findIndex((each) => sameIp(each, server)), 0);
     this.settle(query, result, now);
   }

@@ -157,6 +157,51 @@ Deno.test("an answer that comes late still counts; whoever answers is asked firs
   assert.equal(formatIp(sends(dns, 6000)[0].server), "10.0.0.2");
 });
 
+Deno.test("who is polled late, after a stall, reads what came meanwhile before the last try is given up; but once only", () => {
+  for (const answered of [true, false]) {
+    const dns = resolver({ servers: [S1], attempts: 1 }), answers: DnsAnswer[] = [];
+    dns.lookup("a.b", A, 0, (each) => answers.push(each));
+    const [send] = sends(dns, 0);
+    assert.deepEqual([sends(dns, 9000).length, answers.length, dns.awaits(send.port)], [0, 0, true]);
+    if (answered) dns.input(reply(send, { answers: [ip("a.b", "1.1.1.1")] }), send, 9001);
+    sends(dns, 90_000);
+    assert.deepEqual(answers.map((each) => each.status), [answered ? "ok" : "timeout"]);
+  }
+});
+
+Deno.test("a server that is told of as unreachable is passed by; the others have their time, also at the end", () => {
+  const dns = resolver(), answers: DnsAnswer[] = [], S3 = parseIp("10.0.0.3")!;
+  dns.configure({ servers: [S1, S2, S3], attempts: 1 });
+  dns.lookup("a.b", A, 0, (each) => answers.push(each));
+  const [first] = sends(dns, 0), [second] = sends(dns, 2000);
+  dns.failed(first.port, 3000);
+  assert.deepEqual([sends(dns, 3000), dns.pollAt()], [[], 4000], "the second is asked still");
+  const [third] = sends(dns, 4000);
+  dns.failed(second.port, 4001);
+  assert.deepEqual([sends(dns, 4001), dns.pollAt()], [[], 6000]);
+  assert.ok(dns.input(reply(third, { answers: [ip("a.b", "1.1.1.1")] }), third, 5900));
+  assert.equal(answers[0].status, "ok");
+
+  dns.configure({ servers: [S1, S2, S3] });
+  dns.lookup("c.b", A, 10_000, () => {});
+  sends(dns, 10_000);
+  const [refused] = sends(dns, 12_000);
+  dns.failed(refused.port, 12_001);
+  assert.equal(formatIp(sends(dns, 12_001)[0].server), "10.0.0.3", "the next at once, though the first is silent");
+});
+
+Deno.test("when tries are spent, what was asked before has the rest of its time", () => {
+  const dns = resolver({ attempts: 1 }), answers: DnsAnswer[] = [];
+  dns.lookup("a.b", A, 0, (each) => answers.push(each));
+  const [first] = sends(dns, 0), [second] = sends(dns, 2000);
+  dns.input(reply(first, { truncated: true }), first, 2100);
+  const [tcp] = sends(dns, 2100);
+  dns.failed(tcp.port, 2200);
+  assert.deepEqual([sends(dns, 2200), answers, dns.pollAt()], [[], [], 4000]);
+  assert.ok(dns.input(reply(second, { answers: [ip("a.b", "1.1.1.1")] }), second, 3900));
+  assert.equal(answers[0].status, "ok");
+});
+
 Deno.test("a server that can not tell makes room for the next; if none can, that is the answer", () => {
   for (
     const part of [{ rcode: RCODE.servFail }, { rcode: RCODE.refused }, {
