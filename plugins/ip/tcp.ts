@@ -24,7 +24,7 @@ import type { Net } from "./net.ts";
 import { watchPackets } from "./snoop.ts";
 import { TCP_VERBS } from "./tcp_verbs.ts";
 
-/** What is set by ctl; connections that are accepted begin with what their listener had. */
+/** What is set by ctl; connections that are accepted begin with what their listener had. Never changed in place: many share one. */
 export interface TcpSettings {
   nodelay: boolean;
   ttl: number;
@@ -47,6 +47,8 @@ export interface SavedTcpConv extends SavedConv {
 }
 
 const NOTHING = new Uint8Array(0);
+const DEFAULTS: Readonly<TcpSettings> = { nodelay: true, ttl: 0, tos: 0, backlog: BACKLOG };
+const UNBOUND: Readonly<{ local: Ip; port: number }> = { local: UNSPECIFIED, port: 0 };
 /** How often, and how many times, a silent peer is asked before it is given up. */
 const KEEPALIVE = { intervalMs: 75_000, probes: 9 } as const;
 const MAX_CONVS = 65_536, FREE_TRIES = 1000;
@@ -86,8 +88,8 @@ export class TcpConv extends Conv {
   declare readonly proto: TcpProto;
   conn: Conn | undefined;
   listener: Listener | undefined;
-  settings: TcpSettings = { nodelay: true, ttl: 0, tos: 0, backlog: BACKLOG };
-  #bound = { local: UNSPECIFIED, port: 0 };
+  settings: Readonly<TcpSettings> = DEFAULTS;
+  #bound = UNBOUND;
 
   get ready(): Readiness {
     if (this.conn !== undefined) return this.conn.readiness;
@@ -204,7 +206,7 @@ export class TcpConv extends Conv {
         conn.abort();
         throw thrown;
       }
-      conv.settings = { ...this.settings };
+      conv.settings = this.settings;
       conv.hold(conn);
       this.changed();
       return conv;
@@ -283,6 +285,12 @@ export class TcpConv extends Conv {
     listener.tag = this.id;
     listener.onCall = this.proto.onCall;
     this.changed();
+  }
+
+  /** Changes some settings. */
+  set(change: Partial<TcpSettings>): void {
+    this.settings = { ...this.settings, ...change };
+    this.apply();
   }
 
   /** Makes the connection what the settings say. */

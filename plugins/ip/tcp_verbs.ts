@@ -33,56 +33,38 @@ export const TCP_VERBS: Verbs<TcpConv> = {
   },
   keepalive: {
     usage: "[ms|off]",
-    run(conv, [ms = String(KEEPALIVE_MS)]) {
-      conv.settings.keepaliveMs = ms === "off" ? undefined : intOf(ms, 1, 0x7fffffff);
-      conv.apply();
-    },
+    run: (conv, [ms = String(KEEPALIVE_MS)]) =>
+      conv.set({ keepaliveMs: ms === "off" ? undefined : intOf(ms, 1, 0x7fffffff) }),
   },
   nodelay: {
     usage: "[on|off]",
-    run(conv, [flag]) {
-      conv.settings.nodelay = boolOf(flag);
-      conv.apply();
-    },
+    run: (conv, [flag]) => conv.set({ nodelay: boolOf(flag) }),
   },
   cc: {
     usage: CC_NAMES.join("|"),
     run(conv, [word]) {
       const name = word === "newreno" ? "reno" : word;
       if (!isCcName(name)) throw new Err("EINVAL", `${quote(word)} is no algorithm: ${CC_NAMES.join(" ")}`);
-      conv.settings.congestion = name;
-      conv.apply();
+      conv.set({ congestion: name });
     },
   },
   ttl: {
     usage: "n",
-    run(conv, [n]) {
-      conv.settings.ttl = intOf(n, 1, 255);
-      conv.apply();
-    },
+    run: (conv, [n]) => conv.set({ ttl: intOf(n, 1, 255) }),
   },
   tos: {
     usage: "n",
-    run(conv, [n]) {
-      conv.settings.tos = intOf(n, 0, 255);
-      conv.apply();
-    },
+    run: (conv, [n]) => conv.set({ tos: intOf(n, 0, 255) }),
   },
   sndbuf: {
     usage: "bytes",
-    run(conv, [bytes]) {
-      conv.settings.sendBytes = intOf(bytes, MIN_BUFFER, MAX_BUFFER);
-      conv.apply();
-    },
+    run: (conv, [bytes]) => conv.set({ sendBytes: intOf(bytes, MIN_BUFFER, MAX_BUFFER) }),
   },
   rcvbuf: {
     usage: "bytes",
-    run(conv, [bytes]) {
-      conv.settings.recvBytes = intOf(bytes, MIN_BUFFER, MAX_BUFFER);
-      conv.apply();
-    },
+    run: (conv, [bytes]) => conv.set({ recvBytes: intOf(bytes, MIN_BUFFER, MAX_BUFFER) }),
   },
-  backlog: { usage: "calls", run: (conv, [n]) => void (conv.settings.backlog = intOf(n, 1, MAX_BACKLOG)) },
+  backlog: { usage: "calls", run: (conv, [n]) => conv.set({ backlog: intOf(n, 1, MAX_BACKLOG) }) },
   checksum: {
     usage: "1",
     run(_conv, [n]) {
