@@ -308,7 +308,9 @@ export class Scoreboard {
   /** Forgets everything. */
   clear(): void {
     for (let i = this.#head; i < this.#end; i++) this.#pool.put(this.#records[i]);
-    this.#records.length = this.#head = this.#end = 0;
+    // The length of an array is set by a call of the runtime, dearer than all else here.
+    if (this.#records.length > KEPT_RECORDS) this.#records.length = 0;
+    this.#head = this.#end = 0;
     this.inFlight = this.lostBytes = this.sackedBytes = 0;
     this.#byTime.first =
       this.#byTime.last =
