@@ -55,7 +55,7 @@ type Children = Deno.ChildProcess[];
 
 const REQUESTS: Measure[] = [
   { name: "requests/s", mode: "rr", cpu: B, port: 7, warm: 2 },
-  { name: "connections/s", mode: "crr", cpu: B, port: 7, warm: 2 },
+  { name: "connections/s", mode: "crr", cpu: B, port: 7, warm: 4 },
 ];
 const STREAMS: Measure[] = [
   { name: "receive, Mbit/s", mode: "send", cpu: A, port: 9, warm: 0.5 },
