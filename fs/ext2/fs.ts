@@ -532,7 +532,8 @@ function openVolume(port: BlockPort, options: VolumeOptions): MaybePromise<Volum
       throw new Err("EOPNOTSUPP", `ext2: blocks of ${sb.blockSize} bytes on sectors of ${port.sectorBytes}`);
     }
     return chain(loadGroups(sb, port), (groups) => {
-      const why = options.readOnly ? "opened so" : whyReadOnly(sb) ?? (port.readOnly ? "the disk is read only" : null);
+      const disk = port.readOnly ? options.whyDisk ?? "the disk is read only" : null;
+      const why = options.readOnly ? "opened so" : whyReadOnly(sb) ?? disk;
       return new Volume(port, sb, groups, why, options);
     });
   });

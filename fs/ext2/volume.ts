@@ -31,6 +31,8 @@ export interface VolumeOptions {
   /** Names of large directories kept in memory, in all. */
   indexNames?: number;
   readOnly?: boolean;
+  /** Why the disk can not be written, where it can not. */
+  whyDisk?: string;
   /** Whoever had the volume before brought all of it to the disk and hands it over: it is clean though it does not say so. */
   resumed?: boolean;
 }

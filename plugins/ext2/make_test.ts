@@ -123,8 +123,12 @@ interop("what cannot be filled is not there, and the error says what was to be",
     }
     assert.equal(parseVolume("usr=usr.img create=4M 'from=a b=c'").from, "a b=c");
     await assert.rejects(new Fixture({ folder: dir }).open("x", "x.img", ["create=4M", "from=usr"]), {
-      message: /no path that begins with a slash/,
+      message: /no path that begins with a slash, and the option image.* is empty \(try: /,
     });
+    await assert.rejects(new Fixture({ image: dir }).open("x", "x.img"), {
+      message: /"x\.img" is no path that begins with a slash, and the option folder.* is empty \(try: /,
+    });
+    await assert.rejects(new Fixture({ folder: "data" }).open("x", "x.img"), { message: /folder is "data", no path/ });
   });
 });
 

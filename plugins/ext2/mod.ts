@@ -89,7 +89,7 @@ function controlTree(volumes: Volumes, ctx: Ctx): Tree {
     ctl: ctl({
       "open name disk words...": {
         help:
-          "[ro] [create=SIZE [from=TREE]] [repair] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
+          "[ro|rw] [create=SIZE [from=TREE]] [repair] [part=N] [direct] [inflight=N] [cache=SIZE] [noatime|relatime|strictatime]: #NAME.name is its tree",
         run: async (name, disk, words) => void await volumes.open(parseSource(name, disk, words)),
       },
       "close name [force]": {

@@ -1,20 +1,24 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Req } from "../../core/dev.ts";
+import { Err } from "../../core/err.ts";
 import { DMAPPEND, DMDIR, DMEXCL, DMTMP, ORDWR, OREAD, OWRITE } from "../../core/p9/types.ts";
 import { start } from "../../core/plugin/testing.ts";
 import { BlkFault } from "../../devices/blkfault.ts";
 import { BlkRam } from "../../devices/blkram.ts";
-import type { Disk } from "../../devices/disk.ts";
+import { type Disk, DiskPart } from "../../devices/disk.ts";
 import { Ext2, type SetAttr } from "../../fs/ext2/fs.ts";
 import { FL_APPEND, FL_IMMUTABLE } from "../../fs/ext2/layout.ts";
 import { mkfs } from "../../fs/ext2/mkfs.ts";
 import { makeDisk } from "../../tests/ext2_image.ts";
-import { ffi, interop } from "../../tests/skip.ts";
+import { ffi, interop, type Need } from "../../tests/skip.ts";
 import { Fixture, ken, root, testClock } from "./fixture.ts";
 import ext2 from "./mod.ts";
 import { parseBytes, parseVolume } from "./source.ts";
 import { type AtimePolicy, VolumeDev } from "./volume_dev.ts";
+
+/** To be held back by permissions. */
+const mortal: Need = () => Deno.uid() === 0 ? "needs a user that is not root" : undefined;
 
 /** A volume on a disk of the test's own making, by itself. */
 async function volumeOn(disk: Disk, options: { atime?: AtimePolicy } = {}) {
@@ -204,6 +208,42 @@ Deno.test("a disk that answers later: buffers that were lent are not touched aft
   assert.ok(reading instanceof Promise);
   assert.deepEqual(await reading, new Uint8Array(3000).fill(5));
   assert.deepEqual(lent, new Uint8Array(3000).fill(1));
+});
+
+Deno.test("a disk that may only be read is opened so, and the log says why; unless it has to be written", async () => {
+  const opened: boolean[] = [], disk = formatted();
+  const t = new Fixture({
+    openFile(path, readOnly) {
+      opened.push(readOnly);
+      if (!readOnly) return Promise.reject(new Err("EACCES", `${path}: permission denied`));
+      return Promise.resolve(new DiskPart(disk, { start: 0, size: disk.size, readOnly }));
+    },
+  });
+  await assert.rejects(t.open("usr", "ns!/d", ["rw"]), { code: "EACCES" });
+  const { fs } = await t.open("usr", "ns!/d", ["ro", "repair"]);
+  assert.deepEqual([opened, fs.whyReadOnly], [[false, true], "opened so"]);
+  await t.volumes.closeAll();
+  t.log.length = opened.length = 0;
+  await t.open("usr", "ns!/d");
+  assert.deepEqual(t.log, ["usr: read only: it can not be opened for writing: /d: permission denied"]);
+  assert.deepEqual(opened, [false, true]);
+  await assert.rejects(t.create("usr", "new"), { code: "EROFS" });
+  await t.volumes.closeAll();
+  await disk.write(new Uint8Array(1 << 16), 0);
+  await assert.rejects(t.open("usr", "ns!/d", ["create=4M"]), { code: "EACCES" }, "none can be made there");
+});
+
+interop("a disk file without the bit to write it is opened read only", { needs: [ffi, mortal] }, async () => {
+  const dir = await Deno.makeTempDir(), path = `${dir}/usr.img`, t = new Fixture();
+  try {
+    await makeDisk(path, 4 << 20);
+    await Deno.chmod(path, 0o400);
+    await t.open("usr", path);
+    assert.deepEqual(t.log, [`usr: read only: it can not be opened for writing: ${path}: permission denied`]);
+  } finally {
+    await t.volumes.closeAll();
+    await Deno.remove(dir, { recursive: true });
+  }
 });
 
 Deno.test("a disk that fails: EIO to who reads; a failed commit makes the volume read only, and says why", async () => {

@@ -8,7 +8,7 @@
  * (fs/ext2/make.ts). A file that was made for a volume which could not be made is removed.
  */
 
-import { Err, toErr } from "../../core/err.ts";
+import { type Code, Err, toErr } from "../../core/err.ts";
 import { tokenize } from "../../core/tree_ctl.ts";
 import type { QueueTable } from "../../core/queues.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
@@ -26,6 +26,8 @@ export interface Source {
   /** A file or device of the host, `ns!PATH`, or `ram!SIZE`. */
   disk: string;
   readOnly: boolean;
+  /** One that can not be written is not opened at all. */
+  mustWrite: boolean;
   /** A partition of the disk, by number or name; empty for the whole. */
   part: string;
   direct: boolean;
@@ -46,7 +48,9 @@ export interface Source {
 /** Sizes of new disks are multiples of this; of those in memory of that. */
 const DISK_UNIT = 65536, RAM_UNIT = 4096;
 const MAX_LABEL = 16;
-const WORDS = "ro direct noatime relatime strictatime repair optional create= from= part= cache= inflight=";
+/** Errors that mean: not for writing, perhaps for reading (EPERM: an immutable file). */
+const UNWRITABLE: readonly Code[] = ["EROFS", "EACCES", "EPERM"];
+const WORDS = "ro rw direct noatime relatime strictatime repair optional create= from= part= cache= inflight=";
 const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
 
 /** `NAME=DISK WORD...` of an option. */
@@ -64,6 +68,7 @@ export function parseSource(name: string, disk: string, words: string[]): Source
     name,
     disk,
     readOnly: false,
+    mustWrite: false,
     part: "",
     direct: false,
     inFlight: 0,
@@ -83,7 +88,7 @@ export function parseSource(name: string, disk: string, words: string[]): Source
 
 function applyWord(source: Source, word: string): void {
   const [, key, value] = /^([^=]+)=(.*)$/s.exec(word) ?? [];
-  if (word === "ro") source.readOnly = true;
+  if (word === "ro" || word === "rw") [source.readOnly, source.mustWrite] = [word === "ro", word === "rw"];
   else if (word === "direct") source.direct = true;
   else if (word === "noatime" || word === "relatime" || word === "strictatime") source.atime = word;
   else if (word === "repair") source.repair = true;
@@ -131,11 +136,14 @@ export interface Made {
 /** A disk that is ours. */
 export interface OpenedDisk extends OwnedDisk {
   readonly made: Made | null;
+  /** Why it can only be read, though it was to be written. */
+  readonly refused?: Err;
 }
 
-/** A disk that is ours, and the file that was made for it. */
+/** A disk that is ours, why it can only be read, and the file that was made for it. */
 interface Taken {
   owned: OwnedDisk;
+  refused?: Err;
   created?: BlkFile;
 }
 
@@ -143,12 +151,12 @@ interface Taken {
 export async function openSource(source: Source, context: OpenContext): Promise<OpenedDisk> {
   if (isRam(source)) return await freshRam(source, context);
   const inTree = /^ns!(.+)$/s.exec(source.disk)?.[1];
-  const { owned, created } =
+  const { owned, refused, created } =
     await (inTree === undefined ? ownHostFile(source, context) : ownInTree(inTree, source, context));
   try {
-    const made = await makeIfBlank(owned.disk, source, context, created !== undefined);
+    const made = await makeIfBlank({ owned, refused, created }, source, context);
     const disk = source.part === "" ? owned.disk : await partOf(owned.disk, source);
-    return { disk, made, release: () => owned.release() };
+    return { disk, made, refused, release: () => owned.release() };
   } catch (thrown) {
     await created?.remove();
     await owned.release();
@@ -161,16 +169,24 @@ export function diskPath(disk: string, context: { folder: string }): string {
   return disk.startsWith("/") || context.folder === "" ? disk : `${context.folder}/${disk}`;
 }
 
-/** The same, which has to be a path from the root: the host's current directory is nobody's business. */
-export function hostPath(disk: string, context: { folder: string }): string {
-  const path = diskPath(disk, context);
-  if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
-  return path;
+/**
+ * The same, which has to be a path from the root: the host's current directory is nobody's business. `option` is the one
+ * that says the folder.
+ */
+export function hostPath(disk: string, { folder }: { folder: string }, option = "folder"): string {
+  const path = diskPath(disk, { folder });
+  if (path.startsWith("/")) return path;
+  if (folder !== "") throw new Err("EINVAL", `the option ${option} is "${folder}", no path that begins with a slash`);
+  const where = `the option ${option}, which says where such are, is empty`;
+  throw new Err(
+    "EINVAL",
+    `"${path}" is no path that begins with a slash, and ${where} (try: a path from /, or the option)`,
+  );
 }
 
 /** What a disk that is made is filled with: a path of the host. */
 export function treePath(source: Source, context: { image: string }): string {
-  return hostPath(source.from, { folder: context.image.replace(/\/$/, "") });
+  return hostPath(source.from, { folder: context.image.replace(/\/$/, "") }, "image");
 }
 
 /** What a volume that is made is called on its disk. */
@@ -180,9 +196,11 @@ export function labelOf(source: Source): string {
 
 /** Takes a file or device of the host; makes a file that is not there, if that is wanted. */
 async function ownHostFile(source: Source, context: OpenContext): Promise<Taken> {
-  const path = hostPath(source.disk, context), { readOnly, direct, inFlight, create } = source;
+  const path = hostPath(source.disk, context), { direct, inFlight, create } = source;
   try {
-    return { owned: await own(path, context, () => new BlkFile(path, { readOnly, direct, inFlight })) };
+    return await writableIfCan(source, (readOnly) => {
+      return own(path, context, () => new BlkFile(path, { readOnly, direct, inFlight }));
+    });
   } catch (thrown) {
     if (create === 0 || toErr(thrown).code !== "ENOENT") throw thrown;
   }
@@ -197,12 +215,28 @@ async function ownHostFile(source: Source, context: OpenContext): Promise<Taken>
 }
 
 async function ownInTree(path: string, source: Source, context: OpenContext): Promise<Taken> {
-  const file = await openInTree(path, source.readOnly, context);
+  return await writableIfCan(source, async (readOnly) => {
+    const file = await openInTree(path, readOnly, context);
+    try {
+      return await own(source.disk, context, () => file);
+    } catch (thrown) {
+      await file.close?.();
+      throw thrown;
+    }
+  });
+}
+
+/** As mount(8) does: what can not be opened to be written is opened to be read, unless it has to be written. */
+async function writableIfCan(
+  { readOnly, mustWrite }: Source,
+  open: (readOnly: boolean) => Promise<OwnedDisk>,
+): Promise<Taken> {
   try {
-    return { owned: await own(source.disk, context, () => file) };
+    return { owned: await open(readOnly) };
   } catch (thrown) {
-    await file.close?.();
-    throw thrown;
+    const refused = toErr(thrown);
+    if (readOnly || mustWrite || !UNWRITABLE.includes(refused.code)) throw thrown;
+    return { owned: await open(true).catch(() => Promise.reject(refused)), refused };
   }
 }
 
@@ -213,12 +247,13 @@ async function own(path: string, context: OpenContext, open: () => Disk): Promis
 
 /** Makes a volume on a disk that begins with zeros: one that is new, or whose making was cut off. */
 async function makeIfBlank(
-  disk: Disk,
+  { owned: { disk }, refused, created }: Taken,
   source: Source,
   context: OpenContext,
-  isNew: boolean,
 ): Promise<Made | null> {
+  const isNew = created !== undefined;
   if (source.create === 0 || !(isNew || await isBlank(disk))) return null;
+  if (refused) throw refused;
   const { makeOn } = await import("./make.ts");
   return await makeOn(disk, source, context, isNew);
 }
@@ -230,7 +265,7 @@ async function isBlank(disk: Disk): Promise<boolean> {
 }
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
-  if (!path.startsWith("/")) throw new Err("EINVAL", `"${path}" is no path that begins with a slash`);
+  if (!path.startsWith("/")) throw new Err("EINVAL", `ns!${path}: "${path}" is no path that begins with a slash`);
   if (!context.openFile) throw new Err("EOPNOTSUPP", "the name space is at hand for placement inline alone");
   return await context.openFile(path, readOnly);
 }

@@ -206,6 +206,7 @@ export class Volumes {
       const fs = await Ext2.open(owned.disk, {
         now: risingClock(clock),
         readOnly: source.readOnly,
+        whyDisk: owned.refused && `it can not be opened for writing: ${owned.refused.message}`,
         cacheBytes: source.cacheBytes || cacheBytes,
         resumed: how.state?.isClean ?? false,
       });

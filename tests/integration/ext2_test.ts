@@ -93,7 +93,7 @@ interop("ext2: several disks at a time, and what stands in the way of each is sa
       [`open x ${dir}/none`, "first", /cannot open .*none as x: .*does not exist/],
       ["open x here.img", "first", /no path that begins with a slash/],
       ["open x /dev/null", "first", /no ext2 file system here/],
-      [`open x ${one} fast`, "first", /"fast" is none of ro direct/],
+      [`open x ${one} fast`, "first", /"fast" is none of ro rw direct/],
       [`open x/y ${one}`, "first", /no name for a volume/],
       [`format ${two} 4M`, "first", /cannot format .*two\.img: file already exists|cannot format .*exist/],
       [`format ${dir}/tiny 1k`, "first", /cannot format .*tiny: the disk is too small/],
