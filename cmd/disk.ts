@@ -2,11 +2,11 @@
  * disk: ext2 disks and archives from the command line: made, filled, packed, checked.
  *
  * Layer: cmd, a program; over fs (ext2, tar) and devices/blkfile. The commands are in disk_commands.ts. What fails is said
- * on standard error; the exit status is then 1, and that of `fsck` is e2fsck's.
+ * on standard error; the exit status is then 1, of a wrong command line 2, and of `fsck` e2fsck's.
  */
 
-import { parseArgs } from "node:util";
-import { Err, toErr } from "../core/err.ts";
+import { toErr } from "../core/err.ts";
+import { EX_USAGE, readArgs, UsageError } from "./args.ts";
 import { COMMANDS, type DiskFlags } from "./disk_commands.ts";
 
 const HELP = `disk: ext2 disks, and trees of files in and out of them
@@ -40,6 +40,9 @@ examples
   deno task disk fsck root.img
 `;
 
+/** fsck(8): an operational error, a wrong command line. Its 1 is: mended. */
+const FSCK_STATUSES = { failed: 8, usage: 16 };
+
 const OPTIONS = {
   size: { type: "string" },
   owner: { type: "string" },
@@ -55,27 +58,28 @@ const OPTIONS = {
 
 /** Runs the program: its exit status. */
 async function main(args: string[]): Promise<number> {
+  const statuses = args.find((arg) => !arg.startsWith("-")) === "fsck" ? FSCK_STATUSES : { failed: 1, usage: EX_USAGE };
   try {
     // `deno task` runs in the project's folder, and tells where it was called.
     Deno.chdir(Deno.env.get("INIT_CWD") ?? ".");
-    const { values, positionals: [name = "", ...words] } = parseArgs({
-      args,
-      options: OPTIONS,
-      allowPositionals: true,
-    });
+    const { values, positionals } = readArgs({ args, options: OPTIONS, allowPositionals: true });
     if (values.help) {
       console.log(HELP);
       return 0;
     }
-    const command = COMMANDS.get(name);
-    if (!command) throw new Err("EINVAL", `${name === "" ? "a command is missing" : `no command "${name}"`}`);
-    if (words.length !== command.words) throw new Err("EINVAL", `${name} wants ${command.usage}`);
-    return await command.run(words, values as DiskFlags);
+    return await run(positionals, values);
   } catch (thrown) {
-    const hint = thrown instanceof Err && thrown.code !== "EINVAL" ? "" : " (try: deno task disk --help)";
-    console.error(`disk: ${thrown instanceof TypeError ? thrown.message : toErr(thrown).message}${hint}`);
-    return 1;
+    const isUsage = thrown instanceof UsageError;
+    console.error(`disk: ${toErr(thrown).message}${isUsage ? " (try: deno task disk --help)" : ""}`);
+    return isUsage ? statuses.usage : statuses.failed;
   }
+}
+
+async function run([name, ...words]: string[], flags: DiskFlags): Promise<number> {
+  const command = COMMANDS.get(name ?? "");
+  if (!command) throw new UsageError(name ? `no command "${name}"` : "a command is missing");
+  if (words.length !== command.words) throw new UsageError(`${name} wants ${command.usage}`);
+  return await command.run(words, flags);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -18,6 +18,7 @@ import { mkfs, type MkfsOptions } from "../fs/ext2/mkfs.ts";
 import { unpackExt2 } from "../fs/ext2/pack.ts";
 import { openTree } from "../plugins/ext2/origin.ts";
 import { labelOf, parseVolume, type Source, treePath } from "../plugins/ext2/source.ts";
+import { UsageError } from "./args.ts";
 import { changed, digestOf, openAnyTree, unpackFolder } from "./disk_trees.ts";
 
 /** Options of the command line, as text. */
@@ -52,6 +53,8 @@ export const COMMANDS = new Map<string, Command>([
 const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 30, t: 2 ** 40 };
 /** The folder of the system: where images/ is. */
 const PROJECT = new URL("../", import.meta.url);
+/** Bytes of a volume's name. */
+const MAX_LABEL = 16;
 /** Exit statuses of fsck(8). */
 const FSCK_MENDED = 1, FSCK_LEFT = 4;
 
@@ -63,7 +66,7 @@ async function makeDisk([file, size]: string[], flags: DiskFlags): Promise<numbe
 }
 
 async function build([from, file]: string[], flags: DiskFlags): Promise<number> {
-  if (from === "-") throw new Err("EINVAL", "build reads its tree twice: it takes no standard input");
+  if (from === "-") throw new UsageError("build reads its tree twice: it takes no standard input");
   const owner = parseOwner(flags.owner ?? "0:0"), latest = latestOf(flags);
   await buildDisk(file, () => changed(openAnyTree(from), { owner, latest }), flags);
   return 0;
@@ -192,31 +195,34 @@ async function whole(file: string, flags: DiskFlags, make: (path: string) => Pro
 
 function mkfsOptions(flags: DiskFlags): Partial<MkfsOptions> {
   const number = (text: string | undefined) => (text === undefined ? undefined : parseSize(text));
+  if (new TextEncoder().encode(flags.label).length > MAX_LABEL) {
+    throw new UsageError(`--label: "${flags.label}" has more than ${MAX_LABEL} bytes`);
+  }
   return { label: flags.label, blockSize: number(flags.block), inodeSize: number(flags.inode) };
 }
 
 function latestOf(flags: DiskFlags): number {
   const text = flags.time ?? Deno.env.get("SOURCE_DATE_EPOCH");
   if (text === undefined || text === "") return Infinity;
-  if (!/^\d{1,12}$/.test(text)) throw new Err("EINVAL", `"${text}" is no time in seconds`);
+  if (!/^\d{1,12}$/.test(text)) throw new UsageError(`"${text}" is no time in seconds`);
   return Number(text);
 }
 
 function parseSize(text: string): number {
   const [, digits, unit] = /^(\d{1,12})([kmgt]?)(?:i?b)?$/i.exec(text) ?? [];
-  if (digits === undefined) throw new Err("EINVAL", `"${text}" is no size (try: 64M)`);
+  if (digits === undefined) throw new UsageError(`"${text}" is no size (try: 64M)`);
   return Number(digits) * UNITS[unit.toLowerCase()];
 }
 
 function parseOwner(text: string): { uid: number; gid: number } {
   const [, uid, gid] = /^(\d{1,10}):(\d{1,10})$/.exec(text) ?? [];
-  if (uid === undefined) throw new Err("EINVAL", `"${text}" is no UID:GID`);
+  if (uid === undefined) throw new UsageError(`"${text}" is no UID:GID`);
   return { uid: Number(uid), gid: Number(gid) };
 }
 
 function parseUuid(text: string): Uint8Array {
   const hex = text.replaceAll("-", "");
-  if (!/^[0-9a-f]{32}$/i.test(hex)) throw new Err("EINVAL", `"${text}" is no uuid`);
+  if (!/^[0-9a-f]{32}$/i.test(hex)) throw new UsageError(`"${text}" is no uuid`);
   return Uint8Array.from({ length: 16 }, (_, i) => parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }
 

@@ -129,6 +129,40 @@ interop("fsck finds damage, --repair mends it; what is there is not overwritten"
   });
 });
 
+interop(
+  "what is wrong with a command line ends with 2, what fails with 1; fsck as fsck(8)",
+  { needs: [ffi] },
+  async () => {
+    const dir = await Deno.makeTempDir();
+    try {
+      await Deno.writeTextFile(`${dir}/notes.txt`, "this is no archive\n".repeat(100));
+      const gzip = new Blob(["nor is this\n".repeat(100)]).stream().pipeThrough(new CompressionStream("gzip"));
+      await Deno.writeFile(`${dir}/notes.gz`, gzip);
+      const cases: [line: string, code: number, says: RegExp][] = [
+        ["", 2, /a command is missing \(try: deno task disk --help\)/],
+        ["mkfs", 2, /mkfs wants FILE SIZE/],
+        ["mkfs a.img 4M --colour red", 2, /'--colour'/],
+        ["mkfs a.img much", 2, /"much" is no size/],
+        ["mkfs a.img 4M --label a-label-of-17-byte", 2, /--label: "a-label-of-17-byte" has more than 16 bytes/],
+        ["mkfs a.img 4M --label ééééééééé", 2, /more than 16 bytes/],
+        ["mkfs a.img 4M --block 1000", 1, /a block of 1000 bytes: wanted 1024, 2048/],
+        ["build notes.txt a.img", 1, /notes\.txt is no folder, no archive and no disk/],
+        ["build notes.gz a.img", 1, /notes\.gz: no tar file, or a damaged one/],
+        ["fsck none.img", 8, /none\.img: file does not exist/],
+        ["fsck", 16, /fsck wants FILE/],
+      ];
+      for (const [line, code, says] of cases) {
+        const result = await disk(dir, ...line.split(" ").filter((word) => word !== ""));
+        assert.equal(result.code, code, `${line}: ${result.err}`);
+        assert.match(result.err, says, line);
+      }
+      assert.deepEqual(Array.from(Deno.readDirSync(dir), ({ name }) => name).sort(), ["notes.gz", "notes.txt"]);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+);
+
 /** A folder with an image whose disk `usr` is filled from its folder, as a checkout by somebody else would have it. */
 function makeImage(folder: string, fileMode: number, mtime: number): void {
   Deno.mkdirSync(`${folder}/usr/bin`, { recursive: true, mode: 0o777 });

@@ -9,11 +9,22 @@
 
 import { Err } from "../core/err.ts";
 import type { Archive, ArchiveEntry } from "./archive.ts";
-import { readTar, writeTar } from "./tar.ts";
+import { isTarHeader, readTar, writeTar } from "./tar.ts";
 
 const GZIP_MAGIC = [0x1f, 0x8b];
+/** So much of a file tells whether it is an archive. */
+export const ARCHIVE_HEAD_BYTES = 512;
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Whether a file that begins so may be an archive. */
+export function isArchive(head: Uint8Array): boolean {
+  return isGzip(head) || isTarHeader(head);
+}
+
+function isGzip(head: Uint8Array): boolean {
+  return GZIP_MAGIC.every((byte, i) => head[i] === byte);
+}
 
 /** The entries of a tar file, compressed or not; `name` is what errors call it. */
 export async function* readArchive(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<ArchiveEntry> {
@@ -21,10 +32,12 @@ export async function* readArchive(bytes: AsyncIterable<Uint8Array>, name: strin
     head = await pieces.next(),
     first: Bytes = head.value ?? new Uint8Array(0);
   const whole = ReadableStream.from(joined(first, pieces));
-  const isGzip = GZIP_MAGIC.every((byte, i) => first[i] === byte);
   try {
-    yield* readTar(isGzip ? whole.pipeThrough(new DecompressionStream("gzip")) : whole);
+    yield* readTar(isGzip(first) ? whole.pipeThrough(new DecompressionStream("gzip")) : whole);
   } catch (thrown) {
+    if (thrown instanceof Err && thrown.code === "EINVAL") {
+      throw new Err("EINVAL", `${name}: ${thrown.message}`, { cause: thrown });
+    }
     if (!(thrown instanceof TypeError)) throw thrown;
     throw new Err("EINVAL", `${name}: damaged: ${thrown.message}`, { cause: thrown });
   }

@@ -144,13 +144,19 @@ function record(key: string, value: string | Uint8Array): Uint8Array {
   return bytes;
 }
 
+/** Whether a tar file may begin so: a header with the right checksum, or zeros, which end one. */
+export function isTarHeader(block: Uint8Array): boolean {
+  if (block.length < BLOCK) return false;
+  return parseInt(textAt(block, SUM), 8) === checksum(block) || block.subarray(0, BLOCK).every((byte) => byte === 0);
+}
+
 /** The entries of a tar file. */
 export async function* readTar(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<ArchiveEntry> {
   const input = new Input(bytes), global = new Map<string, Uint8Array>();
   let extra = new Map<string, Uint8Array>();
   for (let block = await input.block(); block && block.some((b) => b !== 0); block = await input.block()) {
+    if (!isTarHeader(block)) throw new Err("EINVAL", "no tar file, or a damaged one");
     const type = String.fromCharCode(block[TYPE[0]] || 48), size = numberAt(block, SIZE);
-    if (checksum(block) !== numberAt(block, SUM)) throw new Err("EINVAL", "no tar file, or a damaged one");
     if (type === "x" || type === "g") {
       parseRecords(await input.whole(size), type === "x" ? extra : global);
     } else if (type === "L" || type === "K") {

@@ -10,7 +10,7 @@
 
 import { Err } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
-import { encodeUtf8 } from "../../core/p9/utf8.ts";
+import { encodeUtf8, utf8Length } from "../../core/p9/utf8.ts";
 import type { BlockPort } from "../block_port.ts";
 import { descriptorBlocks, Groups } from "./group.ts";
 import { ATIME, CRTIME, CTIME, Inode, MTIME } from "./inode.ts";
@@ -62,7 +62,7 @@ export interface MkfsOptions {
   zeroed?: boolean;
 }
 
-const LOST_FOUND_BYTES = 16384, EXTRA_ISIZE = 32;
+const LABEL_BYTES = 16, LOST_FOUND_BYTES = 16384, EXTRA_ISIZE = 32;
 /** A last group with less room for data than this is left out. */
 const MIN_DATA_BLOCKS = 16;
 const ZERO_BYTES = 1 << 18;
@@ -86,9 +86,14 @@ function plan(port: BlockPort, options: MkfsOptions): Superblock {
   const blockSize = options.blockSize ?? (size <= 64 << 20 ? 1024 : 4096);
   const inodeSize = revision === 0 ? 128 : options.inodeSize ?? 256;
   const power = Math.log2(blockSize / 1024);
-  if (!Number.isInteger(power) || power < 0 || power > 6) throw new Err("EINVAL", `block size ${blockSize}`);
+  if (!Number.isInteger(power) || power < 0 || power > 6) {
+    throw new Err("EINVAL", `a block of ${blockSize} bytes: wanted 1024, 2048, 4096 and so on to 65536`);
+  }
   if (!Number.isInteger(Math.log2(inodeSize)) || inodeSize < 128 || inodeSize > blockSize) {
-    throw new Err("EINVAL", `inode size ${inodeSize}`);
+    throw new Err("EINVAL", `an inode of ${inodeSize} bytes: wanted 128, 256 and so on to a block's ${blockSize}`);
+  }
+  if (utf8Length(options.label ?? "") > LABEL_BYTES) {
+    throw new Err("EINVAL", `a label has at most ${LABEL_BYTES} bytes: "${options.label}"`);
   }
   if (options.uuid.length !== 16) throw new Err("EINVAL", "a uuid has 16 bytes");
   if (size > port.size) throw new Err("EINVAL", "the volume is larger than its disk");
@@ -139,9 +144,7 @@ function superblock(
   u16(SB.errors, 1);
   u32(SB.lastCheck, now);
   raw.set(options.uuid, SB.uuid);
-  const label = new Uint8Array(64);
-  if (encodeUtf8((options.label ?? "").slice(0, 16), label, 0) > 16) throw new Err("EINVAL", "label too long");
-  raw.set(label.subarray(0, 16), SB.volumeName);
+  encodeUtf8(options.label ?? "", raw, SB.volumeName);
   u32(SB.mkfsTime, now);
   if ((options.revision ?? 1) === 1) {
     u32(SB.revLevel, 1);

@@ -7,14 +7,14 @@
  * attributes of a host's folder are not read, sockets left out. Errors name the path.
  */
 
-import { toErr } from "../../core/err.ts";
+import { Err, toErr } from "../../core/err.ts";
 import type { U64 } from "../../core/p9/types.ts";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from "../../core/p9/mode.ts";
 import { dirAndName, errOn } from "../../core/path.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
 import { HostFs, type HostStat, O_DIRECTORY, O_PATH, O_RDONLY } from "../../devices/hostfs.ts";
 import { type ArchiveEntry, type EntryKind, newEntry } from "../../fs/archive.ts";
-import { readArchive } from "../../fs/archive_file.ts";
+import { ARCHIVE_HEAD_BYTES, isArchive, readArchive } from "../../fs/archive_file.ts";
 import { Ext2 } from "../../fs/ext2/fs.ts";
 import { packExt2 } from "../../fs/ext2/pack.ts";
 
@@ -53,6 +53,7 @@ export async function* openTree(path: string, options: TreeOptions = {}): AsyncG
   try {
     if (isFolder) yield* new Folder(host, path, options).walk(fd);
     else if (isExt2(host, fd)) yield* packDisk(path);
+    else if (!isArchive(headOf(host, fd))) throw new Err("EINVAL", `${path} is no folder, no archive and no disk`);
     else yield* readArchive(piecesOf(host, { fd, size: Infinity, path }, options), path);
   } finally {
     host.close(fd);
@@ -215,6 +216,11 @@ async function* piecesOf(
 function isExt2(host: HostFs, fd: number): boolean {
   const magic = new Uint8Array(EXT2_MAGIC.length);
   return host.read(fd, magic, EXT2_MAGIC_AT) === magic.length && EXT2_MAGIC.every((byte, i) => magic[i] === byte);
+}
+
+function headOf(host: HostFs, fd: number): Uint8Array {
+  const head = new Uint8Array(ARCHIVE_HEAD_BYTES);
+  return head.subarray(0, host.read(fd, head, 0));
 }
 
 async function* packDisk(path: string): AsyncGenerator<ArchiveEntry> {
