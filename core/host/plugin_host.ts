@@ -148,8 +148,13 @@ function realFolder(path: string): URL {
   }
 }
 
-function refuseImpossible({ name, placement, manifest: { permissions } }: StartSpec): void {
-  if (placement === "inline") return;
+function refuseImpossible({ name, placement, cpu, cores, manifest: { permissions } }: StartSpec): void {
+  if (placement === "inline") {
+    const asked = cpu !== undefined ? `cpu ${cpu}` : cores !== undefined ? "cores" : undefined;
+    if (asked === undefined) return;
+    const why = `${name} runs inline, on the kernel's own cores: ${asked} is for the placements isolate and process`;
+    throw new Err("EINVAL", why);
+  }
   if (permissions.kernel === true) throw new Err("EPERM", `${name} needs the kernel, which only placement inline has`);
   const needed = Object.keys(denoPermissions(permissions)).filter((kind) => !permissions.optional?.includes(kind));
   if (placement === "isolate" && needed.length > 0) {

@@ -191,6 +191,8 @@ Deno.test("wrong commands are refused with what would be right", async () => {
     ["load hello placement moon", /placement/],
     ["load hello cpu x", /cpu/],
     ["load hello nothing=1", /nothing/],
+    ["load hello placement inline cpu 0", /hello runs inline.*: cpu 0 is for the placements isolate and process/],
+    ["load hello placement inline cores 1", /hello runs inline.*: cores is for the placements isolate/],
     ["load host as h2 placement isolate root=/tmp", /process/],
     ["load sys as s2 placement process", /kernel/],
     ["unload nosuch", /no plugin is called/],
