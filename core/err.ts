@@ -162,3 +162,13 @@ export function toErr(thrown: unknown): Err {
   }
   return new Err("EIO", String(thrown));
 }
+
+/** So much of a path is quoted: more than of a word, for its end tells. */
+export const PATH_CHARS = 240;
+
+/** What somebody sent, as an error quotes it: at most `most` characters, and "…" for what is left out. */
+export function excerpt(text: string, most = 60): string {
+  if (text.length <= most) return text;
+  const last = text.charCodeAt(most - 1), isHalf = last >= 0xd800 && last < 0xdc00;
+  return `${text.slice(0, isHalf ? most - 1 : most)}…`;
+}

@@ -12,7 +12,7 @@
  */
 
 import { type Chan, type Create, Dev, type Req, type User, type Walk } from "./dev.ts";
-import { Err } from "./err.ts";
+import { Err, excerpt } from "./err.ts";
 import { type Instance, instanceOf, release } from "./instance.ts";
 import { Crossing, type Held, MCREATE, type Mount, reach } from "./mount.ts";
 import type { Pgrp } from "./ns.ts";
@@ -50,7 +50,7 @@ export class Export extends Dev<Chan> {
   /** The directory that `aname` names, as a root: `..` does not leave it. */
   override attach(user: User, aname: string, req: Req): MaybePromise<Chan<Chan>> {
     const names = splitPath(aname);
-    if (names.includes("..")) throw new Err("EINVAL", `bad attach name: ${quote(aname)}`);
+    if (names.includes("..")) throw new Err("EINVAL", `bad attach name: ${quote(excerpt(aname))}`);
     const found = this.pgrp.walk(this, this.pgrp.start(user), [...this.#root, ...names], req);
     return found instanceof Promise ? found.then((found) => this.#asRoot(found, aname)) : this.#asRoot(found, aname);
   }
@@ -193,7 +193,7 @@ export class Export extends Dev<Chan> {
 
   #asRoot(found: Walk<Chan>, aname: string): NsChan {
     const at = found.chan as NsChan | null;
-    if (at === null) throw new Err("ENOENT", `no such tree: ${quote(aname)}`);
+    if (at === null) throw new Err("ENOENT", `no such tree: ${quote(excerpt(aname))}`);
     const way = new Crossing(at.aux, at.head, at.way.mount, null);
     const root = new NsChan(this, at.aux, at.user, way, at.head, "/");
     root.isTop = this.#root.length === 0 && splitPath(aname).length === 0;

@@ -11,7 +11,7 @@
 
 import type { Clock } from "./clock.ts";
 import { type Chan, type Dev, Req, type User } from "./dev.ts";
-import { Err } from "./err.ts";
+import { Err, excerpt, PATH_CHARS } from "./err.ts";
 import { Egrp } from "./egrp.ts";
 import { Fgrp, type OpenFile } from "./fgrp.ts";
 import { type Instance, instanceOf } from "./instance.ts";
@@ -118,7 +118,7 @@ export class Kernel implements Devtab, ProcHost {
    * those that could not be.
    */
   async register(name: string, dev: Dev): Promise<string[]> {
-    if (!/^[^\s/#']+$/.test(name)) throw new Err("EINVAL", `no name for a device: ${quote(name)}`);
+    if (!/^[^\s/#']+$/.test(name)) throw new Err("EINVAL", `no name for a device: ${quote(excerpt(name))}`);
     if (this.#devs.has(name)) throw new Err("EEXIST", `device #${name} is there already`);
     return await this.#succeed(name, dev, "");
   }
@@ -186,7 +186,7 @@ export class Kernel implements Devtab, ProcHost {
     let name = whole;
     while (!this.#devs.has(name) && name !== also) {
       const dot = name.lastIndexOf(".");
-      if (dot <= 0) throw new Err("ENODEV", `no such device: ${quote(device)}`);
+      if (dot <= 0) throw new Err("ENODEV", `no such device: ${quote(excerpt(device))}`);
       name = name.slice(0, dot);
     }
     return { name, spec: whole.slice(name.length + 1) };
@@ -214,7 +214,9 @@ export class Kernel implements Devtab, ProcHost {
 
   /** The tree at the other end of a dial string. */
   async dial(address: string, signal?: AbortSignal): Promise<Dev> {
-    if (!this.#dial) throw new Err("EOPNOTSUPP", `cannot dial ${quote(address)}: this system dials nobody`);
+    if (!this.#dial) {
+      throw new Err("EOPNOTSUPP", `cannot dial ${quote(excerpt(address, PATH_CHARS))}: this system dials nobody`);
+    }
     return await this.#dial(address, signal);
   }
 
@@ -238,7 +240,7 @@ export class Kernel implements Devtab, ProcHost {
 
   #mustHave(name: string): Dev {
     const dev = this.#devs.get(name);
-    if (!dev) throw new Err("ENODEV", `no such device: #${name}`);
+    if (!dev) throw new Err("ENODEV", `no such device: #${excerpt(name)}`);
     return dev;
   }
 

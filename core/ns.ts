@@ -11,7 +11,7 @@
  */
 
 import type { Chan, Dev, Req, User, Walk } from "./dev.ts";
-import { Err } from "./err.ts";
+import { Err, excerpt, PATH_CHARS } from "./err.ts";
 import { type Instance, instanceOf, release } from "./instance.ts";
 import {
   checkMount,
@@ -236,10 +236,15 @@ export class Pgrp {
   /** Takes `path` off the mount point `old`, or with no path all that is there. */
   async unmount(as: Dev<Chan>, path: string | null, old: string, req: Req): Promise<void> {
     const head = await this.#headAt(as, cleanPath(old), req);
-    if (!head) throw new Err("EINVAL", `not mounted: ${quote(old)}`);
+    if (!head) throw new Err("EINVAL", `not mounted: ${quote(excerpt(old, PATH_CHARS))}`);
     if (path === null) return this.#table.remove(head);
     const mount = await this.#memberAt(as, head, path, req);
-    if (!mount) throw new Err("EINVAL", `not in union: ${quote(path)} is not mounted on ${quote(old)}`);
+    if (!mount) {
+      throw new Err(
+        "EINVAL",
+        `not in union: ${quote(excerpt(path, PATH_CHARS))} is not mounted on ${quote(excerpt(old, PATH_CHARS))}`,
+      );
+    }
     this.#table.remove(head, mount);
   }
 

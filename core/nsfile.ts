@@ -8,7 +8,7 @@
  * See namespace(6) of Plan 9.
  */
 
-import { Err, toErr } from "./err.ts";
+import { Err, excerpt, toErr } from "./err.ts";
 import { MAFTER, MBEFORE, MCACHE, MCREATE } from "./mount.ts";
 import { type Line, parseLines, quote } from "./path.ts";
 import type { Proc } from "./proc.ts";
@@ -108,7 +108,7 @@ export function mountFlags(word: string): number | undefined {
 
 function parseFlags(word: string, operation: Operation): number {
   const flags = mountFlags(word);
-  if (flags === undefined) throw new Err("EINVAL", `unknown flag ${quote(word)}; usage: ${operation.usage}`);
+  if (flags === undefined) throw new Err("EINVAL", `unknown flag ${quote(excerpt(word))}; usage: ${operation.usage}`);
   return flags;
 }
 
@@ -122,7 +122,7 @@ async function include(run: Run, [path]: string[]): Promise<void> {
 function expand(part: string, proc: Proc): string {
   return part.replace(/\$([A-Za-z_][A-Za-z0-9_]*)/g, (_, name: string) => {
     const value = proc.env.get(name) ?? (name === "user" ? proc.user.name : undefined);
-    if (value === undefined) throw new Err("EINVAL", `$${name} is not set`);
+    if (value === undefined) throw new Err("EINVAL", `$${excerpt(name)} is not set`);
     return value;
   });
 }

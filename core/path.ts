@@ -7,7 +7,7 @@
  * See cleanname(2), rc(1) and tokenize in getfields(2) of Plan 9.
  */
 
-import { Err, toErr } from "./err.ts";
+import { Err, excerpt, PATH_CHARS, toErr } from "./err.ts";
 
 /** The names of a path, without empty ones and `.`; of `#name/a/b` those after the Dev's. */
 export function splitPath(path: string): string[] {
@@ -60,7 +60,7 @@ export function isDial(what: string): boolean {
 /** A name that a file may be given; anything else is refused here. */
 export function checkName(name: string): string {
   if (name === "" || name === "." || name === ".." || name.includes("/") || name.includes("\0")) {
-    throw new Err("EINVAL", `illegal name: ${quote(name)}`);
+    throw new Err("EINVAL", `illegal name: ${quote(excerpt(name))}`);
   }
   return name;
 }
@@ -109,7 +109,7 @@ export function parseLines(text: string, expand: (part: string) => string = (par
 /** The same error, told of a path. */
 export function errOn(path: string, thrown: unknown): Err {
   const err = toErr(thrown);
-  return new Err(err.code, `${quote(path)}: ${err.message}`, { cause: thrown });
+  return new Err(err.code, `${quote(excerpt(path, PATH_CHARS))}: ${err.message}`, { cause: thrown });
 }
 
 function lineEnd(text: string, at: number): number {

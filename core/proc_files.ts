@@ -9,7 +9,7 @@
 
 import { Req, type User } from "./dev.ts";
 import type { Egrp } from "./egrp.ts";
-import { Err, toErr } from "./err.ts";
+import { Err, excerpt, PATH_CHARS, toErr } from "./err.ts";
 import { Export } from "./export.ts";
 import { type Fgrp, OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
@@ -263,7 +263,9 @@ export abstract class ProcFiles {
         if (length === bytes.length) bytes = grown(bytes);
         const count = await this.read(fd, bytes.subarray(length, length + IO_BYTES), signal);
         if (count === 0) return bytes.subarray(0, length);
-        if ((length += count) > most) throw new Err("EFBIG", `${quote(path)}: larger than ${most} bytes`);
+        if ((length += count) > most) {
+          throw new Err("EFBIG", `${quote(excerpt(path, PATH_CHARS))}: larger than ${most} bytes`);
+        }
       }
     } finally {
       await this.close(fd);
@@ -329,7 +331,7 @@ export abstract class ProcFiles {
       const chan = await this.walk(path, req);
       if (!(chan.qid.type & QTDIR)) {
         chan.drop();
-        throw new Err("ENOTDIR", `${quote(path)}: not a directory`);
+        throw new Err("ENOTDIR", `${quote(excerpt(path, PATH_CHARS))}: not a directory`);
       }
       this.#dot?.drop();
       this.#dot = chan;
@@ -396,7 +398,7 @@ export abstract class ProcFiles {
       return await this.#walkFrom(this.#dot, splitPath(path), req);
     } catch (thrown) {
       const err = toErr(thrown);
-      throw new Err(err.code, `${quote(path)}: ${err.message}`, { cause: thrown });
+      throw new Err(err.code, `${quote(excerpt(path, PATH_CHARS))}: ${err.message}`, { cause: thrown });
     }
   }
 

@@ -10,7 +10,7 @@
 
 import { Backlog } from "./backlog.ts";
 import type { Clock } from "./clock.ts";
-import { Err, toErr } from "./err.ts";
+import { Err, excerpt, toErr } from "./err.ts";
 import type { OpenFile } from "./fgrp.ts";
 import { MREPL } from "./mount.ts";
 import { OREAD, OWRITE, type SetTime, type Wstat } from "./p9/types.ts";
@@ -146,7 +146,7 @@ export class ProcService {
   async #text(id: number, call: unknown): Promise<void> {
     try {
       const name = nameOf(call);
-      if (!Object.hasOwn(CALLS, name)) throw new Err("ENOSYS", `there is no call ${name.slice(0, 100)}`);
+      if (!Object.hasOwn(CALLS, name)) throw new Err("ENOSYS", `there is no call ${excerpt(name)}`);
       const result = await CALLS[name as TextCall](this, (call as unknown[]).slice(1));
       this.#done(id, OK, 0, NONE, textOf(result ?? null));
     } catch (e) {
@@ -264,7 +264,9 @@ function number(value: unknown, otherwise?: number): number {
 }
 
 function oneOf<T>(value: unknown, allowed: readonly T[]): T {
-  if (!allowed.includes(value as T)) throw new Err("EINVAL", `one of ${allowed} is wanted, not ${value}`);
+  if (!allowed.includes(value as T)) {
+    throw new Err("EINVAL", `one of ${allowed} is wanted, not ${excerpt(String(value))}`);
+  }
   return value as T;
 }
 
@@ -282,7 +284,7 @@ const WSTAT: Record<string, (value: unknown) => unknown> = {
 function wstatOf(changes: unknown): Wstat {
   const w: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(changes ?? {})) {
-    if (!Object.hasOwn(WSTAT, key)) throw new Err("EINVAL", `wstat does not change ${key}`);
+    if (!Object.hasOwn(WSTAT, key)) throw new Err("EINVAL", `wstat does not change ${excerpt(key)}`);
     w[key] = WSTAT[key](value);
   }
   return w;

@@ -10,7 +10,7 @@
  */
 
 import type { Clock } from "./clock.ts";
-import { Err, toErr } from "./err.ts";
+import { Err, excerpt, toErr } from "./err.ts";
 import type { MaybePromise } from "./p9/types.ts";
 
 /** How long an owner may take to quiesce, unless told otherwise. */
@@ -220,7 +220,7 @@ export class QueueTable {
 
   #need(name: string): Queue {
     const queue = this.#queues.get(name);
-    if (!queue) throw new Err("ENOENT", `there is no queue ${name}`);
+    if (!queue) throw new Err("ENOENT", `there is no queue ${excerpt(name)}`);
     return queue;
   }
 

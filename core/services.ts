@@ -5,7 +5,7 @@
  */
 
 import type { Dev, User } from "./dev.ts";
-import { Err } from "./err.ts";
+import { Err, excerpt } from "./err.ts";
 import type { OpenFile } from "./fgrp.ts";
 import { checkName, quote } from "./path.ts";
 
@@ -37,7 +37,7 @@ export class Service {
   /** One more user of the posted file. */
   hold(): OpenFile {
     if (!this.posted || !("file" in this.posted)) {
-      throw new Err("ESHUTDOWN", `service ${quote(this.name)}: nothing is posted there`);
+      throw new Err("ESHUTDOWN", `service ${quote(excerpt(this.name))}: nothing is posted there`);
     }
     return this.posted.file.hold();
   }
@@ -66,7 +66,7 @@ export class Services {
   /** A new service; a name that is taken is EEXIST. */
   post(name: string, owner: User, perm: number, nowMs: number, posted: Posted | null = null): Service {
     checkName(name);
-    if (this.#byName.has(name)) throw new Err("EEXIST", `service ${quote(name)} is there already`);
+    if (this.#byName.has(name)) throw new Err("EEXIST", `service ${quote(excerpt(name))} is there already`);
     const service = new Service(name, owner, perm & 0o777, this.#nextPath++, nowMs);
     service.posted = posted;
     this.#byName.set(name, service);
@@ -75,7 +75,7 @@ export class Services {
 
   rename(service: Service, name: string): void {
     checkName(name);
-    if (this.#byName.has(name)) throw new Err("EEXIST", `service ${quote(name)} is there already`);
+    if (this.#byName.has(name)) throw new Err("EEXIST", `service ${quote(excerpt(name))} is there already`);
     this.#byName.delete(service.name);
     service.name = name;
     this.#byName.set(name, service);

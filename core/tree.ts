@@ -12,7 +12,7 @@
 
 import type { Clock } from "./clock.ts";
 import { Chan, type Create, Dev, Req, type User, type Walk } from "./dev.ts";
-import { type Code, Err } from "./err.ts";
+import { type Code, Err, excerpt } from "./err.ts";
 import {
   type Dir,
   type Dirent,
@@ -136,7 +136,7 @@ export class Tree extends Dev<TreeFile> {
   }
 
   attach(user: User, aname: string): Chan<TreeFile> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${aname}"`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${excerpt(aname)}"`);
     return this.#chan(this.#root, user);
   }
 
@@ -217,7 +217,7 @@ export class Tree extends Dev<TreeFile> {
     const home = c.aux.entry;
     const owner = home.node;
     if (!(owner instanceof DirNode)) throw new Err("ENOTDIR");
-    if (!isName(what.name)) throw new Err("EINVAL", `"${what.name}" cannot be the name of a file`);
+    if (!isName(what.name)) throw new Err("EINVAL", `"${excerpt(what.name)}" cannot be the name of a file`);
     this.#check(home, req.user, WRITE | EXEC);
     return then(home.child(what.name, req), (there) => {
       if (there) throw new Err("EEXIST");

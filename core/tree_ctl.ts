@@ -19,7 +19,7 @@
  * Words are split as Plan 9's tokenize(2) does: blanks part them, single quotes keep blanks, '' is a quote.
  */
 
-import { Err } from "./err.ts";
+import { Err, excerpt } from "./err.ts";
 import type { Req } from "./dev.ts";
 import type { MaybePromise } from "./p9/types.ts";
 import { reads, writes } from "./tree_file.ts";
@@ -162,7 +162,7 @@ export class CtlFile extends FileNode {
     const entry = this.#commands.get(words[0].text);
     if (!entry) {
       const known = [...this.#commands.values()].map((c) => c.usage).join("; ") || "none";
-      throw new Err("EINVAL", `unknown command "${words[0].text}"; the commands are: ${known}`);
+      throw new Err("EINVAL", `unknown command "${excerpt(words[0].text)}"; the commands are: ${known}`);
     }
     const args = parseArgs(entry, words, line);
     return () => entry.run(...args, req);
@@ -197,7 +197,7 @@ function split(line: string): { text: string; start: number }[] {
       else if (quoted && line[i + 1] === "'") text += line[i++];
       else quoted = !quoted;
     }
-    if (quoted) throw new Err("EINVAL", `a quote is not closed: ${line.slice(start)}`);
+    if (quoted) throw new Err("EINVAL", `a quote is not closed: ${excerpt(line.slice(start))}`);
     words.push({ text, start });
   }
   return words;
@@ -224,10 +224,10 @@ function parseArgs(entry: Entry, words: { text: string; start: number }[], line:
     }
     next++;
     const value = param.parse(word.text);
-    if (value === undefined) throw refuse(`${param.name} is "${word.text}", wanted ${param.wants}`);
+    if (value === undefined) throw refuse(`${param.name} is "${excerpt(word.text)}", wanted ${param.wants}`);
     return value;
   });
-  if (next < words.length) throw refuse(`"${words[next].text}" is one word too many`);
+  if (next < words.length) throw refuse(`"${excerpt(words[next].text)}" is one word too many`);
   return args;
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Req } from "./dev.ts";
-import { Err } from "./err.ts";
+import { Err, excerpt } from "./err.ts";
 import { ctl, tokenize } from "./tree_ctl.ts";
 
 const req = new Req({ name: "glenda", uid: 1000, gid: 1000 });
@@ -91,6 +91,18 @@ Deno.test("asynchronous commands run one after the other, and the first that fai
   await assert.rejects(async () => await c.exec("fail\nnow d", req), { code: "EBUSY" });
   assert.deepEqual(order, ["a", "b", "c"]);
   assert.equal(c.exec("now e", req), undefined, "a command that answers at once is not made to wait");
+});
+
+Deno.test("a refusal quotes the beginning of what was sent, and says what is wanted whatever that was", () => {
+  const c = ctl({ "rate hz:1..10": () => {} }), long = "x".repeat(2_000_000);
+  for (const sent of [long, `rate ${long}`, `rate 1 ${long}`, `rate '${long}`]) {
+    const text = refusal(() => c.exec(sent, req));
+    assert.ok(text.length < 160 && /x{50,60}…/.test(text), text.slice(0, 300));
+  }
+  assert.match(refusal(() => c.exec(long, req)), /…"; the commands are: rate hz:1\.\.10$/);
+  assert.equal(excerpt("12345", 5), "12345");
+  assert.equal(excerpt("123456", 5), "12345…");
+  assert.equal(excerpt("1234😀", 5), "1234…", "no half of a character");
 });
 
 Deno.test("its usage lists the commands with their help", () => {

@@ -5,7 +5,7 @@
  * function always becomes the same node, so that an author may hand it out again.
  */
 
-import { Err } from "./err.ts";
+import { Err, excerpt } from "./err.ts";
 import type { Create, Req, User } from "./dev.ts";
 import { DMDIR, MAXNAME, type MaybePromise } from "./p9/types.ts";
 import { CtlFile } from "./tree_ctl.ts";
@@ -102,7 +102,7 @@ class FixedDir extends DirNode {
   constructor(children: DirLiteral, attr: Attr) {
     super(attr, DMDIR | 0o555);
     for (const [name, described] of Object.entries(children)) {
-      if (!isName(name)) throw new Err("EINVAL", `"${name}" cannot be the name of a file`);
+      if (!isName(name)) throw new Err("EINVAL", `"${excerpt(name)}" cannot be the name of a file`);
       this.#children.set(name, nodeOf(described));
     }
   }

@@ -13,7 +13,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { Err } from "../core/err.ts";
+import { Err, excerpt } from "../core/err.ts";
 import { CHECKSUM, type FrameInfo, type FrameSink, type Port } from "../core/link.ts";
 import { completeChecksum, segment } from "./segment.ts";
 
@@ -86,7 +86,10 @@ export function parseImpairment(words: readonly string[]): Impairment {
       continue;
     }
     if (!Object.hasOwn(WORDS, word)) {
-      throw new Err("EINVAL", `impair: unknown word "${word}" (known: ${Object.keys(WORDS).join(" ")} in out both)`);
+      throw new Err(
+        "EINVAL",
+        `impair: unknown word "${excerpt(word)}" (known: ${Object.keys(WORDS).join(" ")} in out both)`,
+      );
     }
     const [key, unit] = WORDS[word];
     wanted[key] = quantity(word, unit, words[++i] ?? "");
@@ -115,7 +118,7 @@ function quantity(word: string, unit: string, text: string): number {
   const value = parts ? Number(parts[1]) * scale[parts[2]] : NaN;
   if (!(value >= 0) || (unit === "chance" && value > 1)) {
     const example = { chance: "1%", time: "10ms", rate: "100mbit", bytes: "256k" }[unit];
-    throw new Err("EINVAL", `impair: ${word} is "${text}", wanted something like ${example}`);
+    throw new Err("EINVAL", `impair: ${word} is "${excerpt(text)}", wanted something like ${example}`);
   }
   return value;
 }

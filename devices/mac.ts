@@ -4,7 +4,7 @@
  * Layer: devices, a leaf. net/ has its own, for what is on the wire; devices import only core.
  */
 
-import { Err } from "../core/err.ts";
+import { Err, excerpt } from "../core/err.ts";
 
 /** An address that nobody has been given: random, with the bit for "locally administered" set. */
 export function randomMac(): Uint8Array {
@@ -21,6 +21,6 @@ export function formatMac(mac: Uint8Array): string {
 /** The address of twelve hex digits, with or without `:` or `-` between pairs. EINVAL when it is none. */
 export function parseMac(text: string): Uint8Array {
   const digits = text.replace(/[:-]/g, "");
-  if (!/^[0-9a-fA-F]{12}$/.test(digits)) throw new Err("EINVAL", `"${text}" is no Ethernet address`);
+  if (!/^[0-9a-fA-F]{12}$/.test(digits)) throw new Err("EINVAL", `"${excerpt(text)}" is no Ethernet address`);
   return Uint8Array.from(digits.match(/../g)!, (pair) => parseInt(pair, 16));
 }

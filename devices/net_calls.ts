@@ -10,7 +10,7 @@
  * See tun.rst of Linux's documentation, netdevice(7), packet(7), poll(2), eventfd(2).
  */
 
-import { Err, errFromErrno } from "../core/err.ts";
+import { Err, errFromErrno, excerpt } from "../core/err.ts";
 import { libcCalls } from "../core/host/libc.ts";
 import { wasmBuffer } from "../core/wasm_memory.ts";
 
@@ -106,7 +106,7 @@ export class Ifreq {
   constructor(name: string) {
     const word = new TextEncoder().encode(name);
     if (!/^[^\s/:]{1,15}$/.test(name) || word.length > 15) {
-      throw new Err("EINVAL", `"${name}" is no name of an interface (1 to 15 bytes, no blank, / or :)`);
+      throw new Err("EINVAL", `"${excerpt(name)}" is no name of an interface (1 to 15 bytes, no blank, / or :)`);
     }
     this.bytes.set(word);
   }
@@ -161,7 +161,7 @@ export function setHostInterface(name: string, settings: HostSettings): void {
 function setAddress(name: string, address: string): void {
   const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(address)?.slice(1).map(Number);
   if (!parts || parts.slice(0, 4).some((part) => part > 255) || parts[4] > 32) {
-    throw new Err("EINVAL", `"${address}" is no address for ${name} (wanted: 10.0.0.1/24)`);
+    throw new Err("EINVAL", `"${excerpt(address)}" is no address for ${name} (wanted: 10.0.0.1/24)`);
   }
   const [a, b, c, d, prefix] = parts, mask = prefix === 0 ? 0 : -1 << 32 - prefix;
   const family = (view: DataView) => view.setUint16(AT, AF_INET, true);

@@ -7,7 +7,7 @@
  */
 
 import { type Chan, Dev, type Req, type User } from "../dev.ts";
-import { Err } from "../err.ts";
+import { Err, excerpt, PATH_CHARS } from "../err.ts";
 import { Export } from "../export.ts";
 import type { Kernel } from "../kernel.ts";
 import { splitPath } from "../path.ts";
@@ -37,7 +37,9 @@ class Granted extends Dev<Chan> {
 
   override attach(user: User, aname: string, req: Req): MaybePromise<Chan<Chan>> {
     const names = splitPath(aname), isWithin = (tree: string[]) => tree.every((name, i) => names[i] === name);
-    if (!this.#trees.some(isWithin)) throw new Err("EACCES", `${aname} is not among the files of its manifest`);
+    if (!this.#trees.some(isWithin)) {
+      throw new Err("EACCES", `${excerpt(aname, PATH_CHARS)} is not among the files of its manifest`);
+    }
     const init = this.#kernel.procs.get(1);
     if (!init) throw new Err("ENOENT", "there is no name space yet");
     this.#files ??= new Export(init.pgrp, { name: this.name });

@@ -6,7 +6,7 @@
  */
 
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { Err } from "../err.ts";
+import { Err, excerpt, PATH_CHARS } from "../err.ts";
 import type { Kernel } from "../kernel.ts";
 import { Mnt } from "../mnt.ts";
 import { quote } from "../path.ts";
@@ -50,7 +50,9 @@ export class NodePlugins implements PluginHost {
   read(plugin: string): PluginFiles {
     const folder = this.#folderOf(plugin);
     const path = fileURLToPath(new URL("plugin.json", folder));
-    if (!isFile(new URL("plugin.json", folder))) throw new Err("ENOENT", `there is no plugin.json in ${plugin}`);
+    if (!isFile(new URL("plugin.json", folder))) {
+      throw new Err("ENOENT", `there is no plugin.json in ${excerpt(plugin, PATH_CHARS)}`);
+    }
     const manifestText = Deno.readTextFileSync(path);
     const manifest = parseManifest(manifestText, path);
     return { manifest, manifestText, module: new URL("mod.ts", folder).href, man: textOrEmpty(folder, manifest.name) };
@@ -135,7 +137,9 @@ export class NodePlugins implements PluginHost {
     }
     throw new Err(
       "ENOENT",
-      `no plugin is called ${quote(plugin)} (looked in ${PLUGIN_FOLDERS.join(", ")}; or give a path to it)`,
+      `no plugin is called ${quote(excerpt(plugin, PATH_CHARS))} (looked in ${
+        PLUGIN_FOLDERS.join(", ")
+      }; or give a path to it)`,
     );
   }
 }
@@ -144,7 +148,7 @@ function realFolder(path: string): URL {
   try {
     return pathToFileURL(`${Deno.realPathSync(path)}/`);
   } catch (e) {
-    throw new Err("ENOENT", `there is no plugin's folder ${path}`, { cause: e });
+    throw new Err("ENOENT", `there is no plugin's folder ${excerpt(path, PATH_CHARS)}`, { cause: e });
   }
 }
 

@@ -9,7 +9,7 @@
  * (its walk was flushed or answered wrongly) is clunked before it is used again.
  */
 
-import { Err, toErr } from "../err.ts";
+import { Err, excerpt, toErr } from "../err.ts";
 import { ownBytes } from "./bytes.ts";
 import type { Rpc } from "./client_rpc.ts";
 import * as m from "./msg.ts";
@@ -310,7 +310,9 @@ export function checkNewName(name: string, utf8Only: boolean): void {
 /** Refuses a directory entry whose name could lead out of its directory. */
 export function checkEntries(entries: Dirent[]): Dirent[] {
   for (const { dir } of entries) {
-    if (dir.name === "" || /[/\0]/.test(dir.name)) throw new Err("EPROTO", `server listed a file named '${dir.name}'`);
+    if (dir.name === "" || /[/\0]/.test(dir.name)) {
+      throw new Err("EPROTO", `server listed a file named '${excerpt(dir.name)}'`);
+    }
   }
   return entries;
 }

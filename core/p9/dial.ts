@@ -7,7 +7,7 @@
  * See dial(3) of Plan 9.
  */
 
-import { Err } from "../err.ts";
+import { Err, excerpt, PATH_CHARS } from "../err.ts";
 
 /** The port of 9P over TCP: Plan 9's service `9fs`. */
 export const PORT_9FS = 564;
@@ -114,5 +114,5 @@ function suggestion(text: string): string {
 }
 
 function bad(text: string, why: string, cause?: unknown): Err {
-  return new Err("EINVAL", `bad dial string '${text}': ${why}`, { cause });
+  return new Err("EINVAL", `bad dial string '${excerpt(text, PATH_CHARS)}': ${why}`, { cause });
 }

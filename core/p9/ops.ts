@@ -9,7 +9,7 @@
  */
 
 import type { Chan, Create, Req, Walk } from "../dev.ts";
-import { Err } from "../err.ts";
+import { Err, excerpt } from "../err.ts";
 import { Writer } from "./cursor.ts";
 import { closeFid, type Fid } from "./fid.ts";
 import { clientOf, LOCK_MAY_WAIT, ownId } from "./locks.ts";
@@ -326,7 +326,7 @@ export class Ops {
     if (msg.perm & DMSYMLINK) return dir.dev.symlink(dir, msg.name, msg.ext, NONUNAME, req);
     if (msg.perm & DMLINK) return dir.dev.link(this.#fid(Number(msg.ext)).file, dir, msg.name, req);
     if (msg.perm & DMDEVICE && !/^[bc] \d+ \d+$/.test(msg.ext)) {
-      throw new Err("EINVAL", `a device is given as "b MAJOR MINOR" or "c MAJOR MINOR", not "${msg.ext}"`);
+      throw new Err("EINVAL", `a device is given as "b MAJOR MINOR" or "c MAJOR MINOR", not "${excerpt(msg.ext)}"`);
     }
     return dir.dev.mknod(dir, msg.name, msg.perm, msg.ext, NONUNAME, req);
   }
@@ -422,7 +422,7 @@ export class Ops {
   /** A name that a file is to get. */
   #newName(name: string): string {
     if (name === "" || name === "." || name === ".." || name.includes("/") || name.includes("\0")) {
-      throw new Err("EINVAL", `"${name}" can not name a file`);
+      throw new Err("EINVAL", `"${excerpt(name)}" can not name a file`);
     }
     return this.#checkElement(name);
   }
@@ -472,7 +472,7 @@ function walkReply(msg: m.Twalk, walked: Walk): Rmsg {
 
 async function find(dir: Chan, name: string, req: Req): Promise<Chan> {
   if (name === "" || name === "." || name === ".." || name.includes("/")) {
-    throw new Err("EINVAL", `"${name}" is no name`);
+    throw new Err("EINVAL", `"${excerpt(name)}" is no name`);
   }
   const { chan } = await dir.dev.walk(dir, [name], req);
   if (!chan) throw new Err("ENOENT");

@@ -39,7 +39,7 @@ export {
   type Value,
 } from "../tree_node.ts";
 export { Chan, type Create, Dev, Req, type User, type Walk } from "../dev.ts";
-export { type Code, Err, toErr } from "../err.ts";
+export { type Code, Err, excerpt, toErr } from "../err.ts";
 export type { Clock } from "../clock.ts";
 export { threads } from "./threads.ts";
 export { Rendez, type Sleeper } from "../sched/rendez.ts";

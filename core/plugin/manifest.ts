@@ -6,7 +6,7 @@
  * in. `plugin.schema.json` is MANIFEST_SCHEMA written out, so that editors know it; a test keeps the two equal.
  */
 
-import { Err } from "../err.ts";
+import { Err, excerpt } from "../err.ts";
 import { quote } from "../path.ts";
 import { type Json, type Parsed, parseJson } from "./json.ts";
 import { check, type Fault, type Schema } from "./schema.ts";
@@ -87,7 +87,7 @@ export function checkInstanceName(name: string): void {
   if (TAKEN_NAMES.includes(name)) {
     throw new Err("EINVAL", `no plugin can be called ${name}: /sys/plugins has that file`);
   }
-  if (!new RegExp(NAME.pattern!).test(name)) throw new Err("EINVAL", `${quote(name)}: ${NAME.description}`);
+  if (!new RegExp(NAME.pattern!).test(name)) throw new Err("EINVAL", `${quote(excerpt(name))}: ${NAME.description}`);
 }
 
 const PATH: Schema = { type: "string", pattern: "^(/|#)", description: "a path begins with / or #" };

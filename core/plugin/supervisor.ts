@@ -16,7 +16,7 @@
  */
 
 import { type Dev, Req } from "../dev.ts";
-import { Err, toErr } from "../err.ts";
+import { Err, excerpt, toErr } from "../err.ts";
 import { Export } from "../export.ts";
 import { instanceOf } from "../instance.ts";
 import type { Kernel } from "../kernel.ts";
@@ -310,7 +310,7 @@ export class Supervisor {
   #mustHave(name: string): PluginInstance {
     const inst = this.#instances.get(name);
     if (inst) return inst;
-    throw new Err("ENOENT", `no plugin is called ${name} (loaded: ${[...this.#instances.keys()].join(" ")})`);
+    throw new Err("ENOENT", `no plugin is called ${excerpt(name)} (loaded: ${[...this.#instances.keys()].join(" ")})`);
   }
 
   /** Does `work` after what was asked of the instance before. */

@@ -10,7 +10,7 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { Err, toErr } from "../err.ts";
+import { Err, excerpt, toErr } from "../err.ts";
 import { ALLOCATORS } from "./allocator.ts";
 import type { Ask } from "./client.ts";
 import type { CoreHost, Member, Placement } from "./core_host.ts";
@@ -220,7 +220,7 @@ export class CoreControl {
   /** EINVAL when there is no such policy. */
   useAllocator(name: string): void {
     const allocator = ALLOCATORS.get(name);
-    if (!allocator) throw new Err("EINVAL", `"${name}" is none of: ${[...ALLOCATORS.keys()].join(" ")}`);
+    if (!allocator) throw new Err("EINVAL", `"${excerpt(name)}" is none of: ${[...ALLOCATORS.keys()].join(" ")}`);
     this.table.allocator = allocator;
   }
 
@@ -477,7 +477,10 @@ export class CoreControl {
   #need(name: string): Client {
     const client = this.#clients.get(name);
     if (!client) {
-      throw new Err("ENOENT", `no isolate or process is called ${name} (an inline plugin runs on the kernel's cores)`);
+      throw new Err(
+        "ENOENT",
+        `no isolate or process is called ${excerpt(name)} (an inline plugin runs on the kernel's cores)`,
+      );
     }
     return client;
   }

@@ -12,7 +12,7 @@
  */
 
 import type { Clock } from "../clock.ts";
-import { Err } from "../err.ts";
+import { Err, excerpt } from "../err.ts";
 import { type CoreAllocator, packed } from "./allocator.ts";
 import { type Ask, checkAsk, NO_CORES } from "./client.ts";
 import { formatCpus } from "./cpulist.ts";
@@ -457,7 +457,7 @@ export class CoreTable {
 
   #need(name: string): Client {
     const client = this.#clients.get(name);
-    if (!client) throw new Err("ENOENT", `there is no client of the cores called ${name}`);
+    if (!client) throw new Err("ENOENT", `there is no client of the cores called ${excerpt(name)}`);
     return client;
   }
 

@@ -4,7 +4,7 @@
  * Layer: core/sched, pure; control.ts acts on it. The words are Junction's; `wired` is Plan 9's.
  */
 
-import { Err } from "../err.ts";
+import { Err, excerpt } from "../err.ts";
 import { type Ask, NO_CORES } from "./client.ts";
 import { formatCpus, parseCpus } from "./cpulist.ts";
 
@@ -95,7 +95,7 @@ export const SETTING_KEYS = Object.keys(KEYS) as (keyof CoreSettings)[];
 
 /** Reads one key. EINVAL names the key and what it takes. */
 export function parseSetting(key: string, text: string): Partial<CoreSettings> {
-  if (!Object.hasOwn(KEYS, key)) throw new Err("EINVAL", `"${key}" is none of: ${SETTING_KEYS.join(" ")}`);
+  if (!Object.hasOwn(KEYS, key)) throw new Err("EINVAL", `"${excerpt(key)}" is none of: ${SETTING_KEYS.join(" ")}`);
   try {
     return { [key]: KEYS[key as keyof CoreSettings](text) };
   } catch (e) {
@@ -127,14 +127,16 @@ export function settingText(settings: CoreSettings, key: keyof CoreSettings): st
 
 function count(text: string, most: number): number {
   const n = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
-  if (!(n <= most)) throw new Err("EINVAL", `"${text}" is no integer from 0 to ${most}`);
+  if (!(n <= most)) throw new Err("EINVAL", `"${excerpt(text)}" is no integer from 0 to ${most}`);
   return n;
 }
 
 /** Linux takes slices from 0.1 to 100 ms. */
 function quantum(text: string): number {
   const us = count(text, 100_000);
-  if (us !== 0 && us < 100) throw new Err("EINVAL", `"${text}" is too short: 100 to 100000 microseconds, or 0`);
+  if (us !== 0 && us < 100) {
+    throw new Err("EINVAL", `"${excerpt(text)}" is too short: 100 to 100000 microseconds, or 0`);
+  }
   return us;
 }
 
@@ -147,6 +149,6 @@ function cpus(text: string): number[] | undefined {
 
 function oneOf<T extends string>(text: string, words: readonly T[]): T {
   const found = words.find((word) => word === text);
-  if (!found) throw new Err("EINVAL", `"${text}" is none of: ${words.join(" ")}`);
+  if (!found) throw new Err("EINVAL", `"${excerpt(text)}" is none of: ${words.join(" ")}`);
   return found;
 }

@@ -7,7 +7,7 @@
  * See cons(3) of Plan 9.
  */
 
-import { definePlugin, Err, type FileNode, type Handle, raw, tree } from "../../core/plugin/author.ts";
+import { definePlugin, Err, excerpt, type FileNode, type Handle, raw, tree } from "../../core/plugin/author.ts";
 import { hostTerminal } from "../../devices/tty.ts";
 import { Console, type ConsPort } from "./console.ts";
 
@@ -69,7 +69,10 @@ function control(console: Console): Handle {
       for (const word of new TextDecoder().decode(data).trim().split(/\s+/)) {
         const command = CONTROLS[word];
         if (!command) {
-          throw new Err("EINVAL", `unknown control request "${word}" (known: ${Object.keys(CONTROLS).join(" ")})`);
+          throw new Err(
+            "EINVAL",
+            `unknown control request "${excerpt(word)}" (known: ${Object.keys(CONTROLS).join(" ")})`,
+          );
         }
         command(console);
       }

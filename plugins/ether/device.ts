@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from "../../core/clock.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import type { Port } from "../../core/link.ts";
 import { Loopback, namedSwitch } from "../../devices/fabric.ts";
 import { parseMac } from "../../devices/mac.ts";
@@ -45,7 +45,7 @@ export function openDevice(options: EtherOptions, around: Surroundings): Port[] 
   if (!open || rest.length > 0 || (name === "") !== (kind === "loopback")) {
     throw new Err(
       "EINVAL",
-      `no device is called "${options.device}" (try: tap NAME, packet NAME, switch NAME, loopback)`,
+      `no device is called "${excerpt(options.device)}" (try: tap NAME, packet NAME, switch NAME, loopback)`,
     );
   }
   const mac = options.mac === undefined ? undefined : parseMac(options.mac);

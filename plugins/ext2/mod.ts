@@ -7,7 +7,7 @@
 
 import type { Kernel } from "../../core/kernel.ts";
 import { type Ctx, definePlugin, type StartReason } from "../../core/plugin/plugin.ts";
-import { Err, toErr } from "../../core/err.ts";
+import { Err, excerpt, PATH_CHARS, toErr } from "../../core/err.ts";
 import { type Tree, tree } from "../../core/tree.ts";
 import { ctl } from "../../core/tree_ctl.ts";
 import { ORDWR, OREAD } from "../../core/p9/types.ts";
@@ -58,7 +58,7 @@ async function openLine(volumes: Volumes, text: string, takeOver: boolean): Prom
     await volumes.openIfCan(parseVolume(text), { takeOver });
   } catch (thrown) {
     const err = toErr(thrown);
-    throw new Err(err.code, `volumes: "${text}": ${err.message}`, { cause: err });
+    throw new Err(err.code, `volumes: "${excerpt(text, PATH_CHARS)}": ${err.message}`, { cause: err });
   }
 }
 
@@ -115,7 +115,7 @@ function controlTree(volumes: Volumes, ctx: Ctx): Tree {
 }
 
 function isForce(word: string | undefined): boolean {
-  if (word !== undefined && word !== "force") throw new Err("EINVAL", `"${word}" is not "force"`);
+  if (word !== undefined && word !== "force") throw new Err("EINVAL", `"${excerpt(word)}" is not "force"`);
   return word === "force";
 }
 

@@ -8,7 +8,7 @@
  * (fs/ext2/make.ts). A file that was made for a volume which could not be made is removed.
  */
 
-import { type Code, Err, toErr } from "../../core/err.ts";
+import { type Code, Err, excerpt, PATH_CHARS, toErr } from "../../core/err.ts";
 import { tokenize } from "../../core/tree_ctl.ts";
 import type { QueueTable } from "../../core/queues.ts";
 import { BlkFile } from "../../devices/blkfile.ts";
@@ -57,13 +57,13 @@ const UNITS: Record<string, number> = { "": 1, k: 1 << 10, m: 1 << 20, g: 2 ** 3
 export function parseVolume(text: string): Source {
   const [first = "", ...words] = tokenize(text);
   const [, name, disk] = /^([^=]+)=(.+)$/s.exec(first) ?? [];
-  if (name === undefined) throw new Err("EINVAL", `"${text}" is no NAME=DISK`);
+  if (name === undefined) throw new Err("EINVAL", `"${excerpt(text)}" is no NAME=DISK`);
   return parseSource(name, disk, words);
 }
 
 /** The words of a ctl message. */
 export function parseSource(name: string, disk: string, words: string[]): Source {
-  if (!/^[\w-][\w.-]{0,63}$/.test(name)) throw new Err("EINVAL", `"${name}" is no name for a volume`);
+  if (!/^[\w-][\w.-]{0,63}$/.test(name)) throw new Err("EINVAL", `"${excerpt(name)}" is no name for a volume`);
   const source: Source = {
     name,
     disk,
@@ -98,13 +98,13 @@ function applyWord(source: Source, word: string): void {
   else if (key === "part" && value) source.part = value;
   else if (key === "cache" && value) source.cacheBytes = parseBytes(value);
   else if (key === "inflight" && /^\d{1,3}$/.test(value ?? "")) source.inFlight = Number(value);
-  else throw new Err("EINVAL", `"${word}" is none of ${WORDS}`);
+  else throw new Err("EINVAL", `"${excerpt(word)}" is none of ${WORDS}`);
 }
 
 /** `64M`, `1g`, `4096`. */
 export function parseBytes(text: string): number {
   const [, digits, unit] = /^(\d{1,12})([kmgt]?)(?:i?b)?$/i.exec(text) ?? [];
-  if (digits === undefined) throw new Err("EINVAL", `"${text}" is no size (try: 64M)`);
+  if (digits === undefined) throw new Err("EINVAL", `"${excerpt(text)}" is no size (try: 64M)`);
   return Number(digits) * UNITS[unit.toLowerCase()];
 }
 
@@ -176,11 +176,18 @@ export function diskPath(disk: string, context: { folder: string }): string {
 export function hostPath(disk: string, { folder }: { folder: string }, option = "folder"): string {
   const path = diskPath(disk, { folder });
   if (path.startsWith("/")) return path;
-  if (folder !== "") throw new Err("EINVAL", `the option ${option} is "${folder}", no path that begins with a slash`);
+  if (folder !== "") {
+    throw new Err(
+      "EINVAL",
+      `the option ${option} is "${excerpt(folder, PATH_CHARS)}", no path that begins with a slash`,
+    );
+  }
   const where = `the option ${option}, which says where such are, is empty`;
   throw new Err(
     "EINVAL",
-    `"${path}" is no path that begins with a slash, and ${where} (try: a path from /, or the option)`,
+    `"${
+      excerpt(path, PATH_CHARS)
+    }" is no path that begins with a slash, and ${where} (try: a path from /, or the option)`,
   );
 }
 
@@ -265,7 +272,9 @@ async function isBlank(disk: Disk): Promise<boolean> {
 }
 
 async function openInTree(path: string, readOnly: boolean, context: OpenContext): Promise<Disk> {
-  if (!path.startsWith("/")) throw new Err("EINVAL", `ns!${path}: "${path}" is no path that begins with a slash`);
+  if (!path.startsWith("/")) {
+    throw new Err("EINVAL", `ns!DISK: "${excerpt(path, PATH_CHARS)}" is no path that begins with a slash`);
+  }
   if (!context.openFile) throw new Err("EOPNOTSUPP", "the name space is at hand for placement inline alone");
   return await context.openFile(path, readOnly);
 }

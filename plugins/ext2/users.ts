@@ -7,7 +7,7 @@
  */
 
 import type { User } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import { NONUNAME } from "../../core/p9/types.ts";
 import { isPrivileged } from "../../core/users.ts";
 
@@ -40,7 +40,7 @@ export class Users {
     this.#put("root", 0);
     for (const word of table.split(/[\s,]+/).filter((word) => word !== "")) {
       const [, name, id] = /^([^=]+)=(\d{1,10})$/.exec(word) ?? [];
-      if (name === undefined) throw new Err("EINVAL", `users: "${word}" is no NAME=NUMBER`);
+      if (name === undefined) throw new Err("EINVAL", `users: "${excerpt(word)}" is no NAME=NUMBER`);
       this.#put(name, Number(id), true);
     }
   }
@@ -69,7 +69,7 @@ export class Users {
     if (id !== undefined && id !== NONUNAME) return id;
     if (name === undefined || name === "") return undefined;
     const known = this.#ids.get(name) ?? parseId(name);
-    if (known === undefined) throw new Err("EINVAL", `unknown user: "${name}"`);
+    if (known === undefined) throw new Err("EINVAL", `unknown user: "${excerpt(name)}"`);
     return known;
   }
 

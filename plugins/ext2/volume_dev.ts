@@ -10,7 +10,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import { LockTable } from "../../core/p9/locks.ts";
 import { createPerm, S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFSOCK, unixPermissions } from "../../core/p9/mode.ts";
 import {
@@ -121,7 +121,7 @@ export class VolumeDev extends Dev<File> {
   }
 
   attach(user: User, aname: string): Chan<File> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${aname}`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${excerpt(aname)}`);
     this.users.learn(user);
     this.places.root.refs++;
     return this.chan(this.places.root, user);
@@ -557,6 +557,6 @@ function isNameable(name: string): boolean {
 function parseDevice(ext: string): { kind: number; major: number; minor: number } {
   const match = /^([bc]) (\d{1,4}) (\d{1,7})$/.exec(ext);
   const major = Number(match?.[2]), minor = Number(match?.[3]);
-  if (!match || major > 0xfff || minor > 0xfffff) throw new Err("EINVAL", `bad device: "${ext}"`);
+  if (!match || major > 0xfff || minor > 0xfffff) throw new Err("EINVAL", `bad device: "${excerpt(ext)}"`);
   return { kind: match[1] === "b" ? S_IFBLK : S_IFCHR, major, minor };
 }

@@ -8,7 +8,7 @@
  */
 
 import type { Clock } from "../../core/clock.ts";
-import { Err, toErr } from "../../core/err.ts";
+import { Err, excerpt, toErr } from "../../core/err.ts";
 import type { QueueTable } from "../../core/queues.ts";
 import type { Disk } from "../../devices/disk.ts";
 import type { OwnedDisk } from "../../devices/disk_queue.ts";
@@ -84,7 +84,7 @@ export class Volumes {
   /** The volume of that name. ENOENT. */
   get(name: string): OpenVolume {
     const volume = this.#open.get(name);
-    if (!volume) throw new Err("ENOENT", `no volume is called "${name}"`);
+    if (!volume) throw new Err("ENOENT", `no volume is called "${excerpt(name)}"`);
     return volume;
   }
 

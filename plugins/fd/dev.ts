@@ -6,7 +6,7 @@
  */
 
 import { Chan, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import type { OpenFile } from "../../core/fgrp.ts";
 import { type Dir, type Dirent, DMDIR, makeDir, type MaybePromise, OEXEC, OREAD } from "../../core/p9/types.ts";
 import { ORDWR, OWRITE, type Qid, QTDIR, type Wstat } from "../../core/p9/types.ts";
@@ -33,7 +33,7 @@ export class FdDev extends Dev<File | null> {
   }
 
   override attach(user: User, aname: string): Chan<File | null> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${aname}"`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${excerpt(aname)}"`);
     return new Chan<File | null>(this, ROOT, null, user);
   }
 

@@ -11,7 +11,7 @@
  */
 
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import { createPerm, plan9Mode, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, unixPermissions } from "../../core/p9/mode.ts";
 import {
   type Dir,
@@ -95,7 +95,7 @@ export class HostDev extends Dev<HostFile> {
   }
 
   attach(user: User, aname: string): Chan<HostFile> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${aname}`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${excerpt(aname)}`);
     this.nodes.root.refs++;
     return this.#chan(this.nodes.root, this.fs.stat(this.nodes.rootFd), user);
   }

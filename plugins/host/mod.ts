@@ -4,7 +4,7 @@
  * Layer: a plugin. `dev.ts` is the tree; this reads its options. The manual page is host.md.
  */
 
-import { Err, toErr } from "../../core/err.ts";
+import { Err, excerpt, PATH_CHARS, toErr } from "../../core/err.ts";
 import { quote } from "../../core/path.ts";
 import { definePlugin } from "../../core/plugin/plugin.ts";
 import { HostDev, type HostOptions } from "./dev.ts";
@@ -29,7 +29,7 @@ function open(name: string, hostowner: string, options: HostOptions): HostDev {
     return new HostDev(name, hostowner, options);
   } catch (thrown) {
     const { code, message } = toErr(thrown);
-    throw new Err(code, `root ${quote(options.root)}: ${message}`, { cause: thrown });
+    throw new Err(code, `root ${quote(excerpt(options.root, PATH_CHARS))}: ${message}`, { cause: thrown });
   }
 }
 

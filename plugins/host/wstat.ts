@@ -8,7 +8,7 @@
  */
 
 import type { Chan, User } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import { DM_KINDS, plan9Mode, S_IFDIR, S_IFMT, S_IFREG, unixPermissions } from "../../core/p9/mode.ts";
 import { DMAPPEND, DMEXCL, DMSETGID, DMSETUID, ORDWR, OWRITE, type Wstat } from "../../core/p9/types.ts";
 import { type HostStat, O_WRONLY } from "../../devices/hostfs.ts";
@@ -100,6 +100,6 @@ function truncate(dev: HostDev, c: Chan<HostFile>, handle: number, length: numbe
 function idOf(dev: HostDev, name: string | undefined, id: number | undefined): number | undefined {
   if (id !== undefined || name === undefined) return id;
   if (name === dev.hostowner) return dev.fs.uid;
-  if (!/^\d{1,9}$/.test(name)) throw new Err("EINVAL", `unknown user: "${name}"`);
+  if (!/^\d{1,9}$/.test(name)) throw new Err("EINVAL", `unknown user: "${excerpt(name)}"`);
   return Number(name);
 }

@@ -5,7 +5,7 @@
  * What holds always: all commands of a write are known and have their words before the first one runs.
  */
 
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import type { Req } from "../../core/dev.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 
@@ -66,7 +66,7 @@ export function boolOf(word: string | undefined): boolean {
 
 /** What somebody wrote, short enough for a message. */
 export function quote(word: string): string {
-  return JSON.stringify(word.slice(0, 40));
+  return JSON.stringify(excerpt(word, 40));
 }
 
 function fits(usage: string, count: number): boolean {

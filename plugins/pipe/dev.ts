@@ -9,7 +9,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import { Chan, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import {
   type Dir,
   type Dirent,
@@ -74,7 +74,7 @@ export class PipeDev extends Dev<PipeFile> {
   }
 
   attach(user: User, aname: string): Chan<PipeFile> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${aname}`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `no such tree: ${excerpt(aname)}`);
     const pipe = new Pipe(++this.#pipes, user, Math.floor(this.clock.now() / 1000), this.limit);
     return this.#chan(pipe, ROOT, user);
   }
@@ -169,7 +169,7 @@ function dirOf(pipe: Pipe, file: number): Dir {
 function command(pipe: Pipe, text: string): void {
   const [verb, argument = "1", ...rest] = text.trim().split(/\s+/);
   if (verb !== "oneblock" || !/^[01]$/.test(argument) || rest.length > 0) {
-    throw new Err("EINVAL", `unknown control request "${text.trim().slice(0, 64)}" (known: oneblock [0|1])`);
+    throw new Err("EINVAL", `unknown control request "${excerpt(text.trim())}" (known: oneblock [0|1])`);
   }
   for (const queue of pipe.queues) queue.oneblock = argument === "1";
 }

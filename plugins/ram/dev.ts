@@ -10,7 +10,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { type Code, Err } from "../../core/err.ts";
+import { type Code, Err, excerpt } from "../../core/err.ts";
 import {
   type Dir,
   type Dirent,
@@ -93,7 +93,7 @@ export class RamDev extends Dev<Entry> {
     this.#learn(user.name, user.uid);
     this.#learn(user.name, user.gid);
     if (!tree) {
-      if (this.options.trees === 1) throw new Err("ENOENT", `no such tree: ${aname}`);
+      if (this.options.trees === 1) throw new Err("ENOENT", `no such tree: ${excerpt(aname)}`);
       if (this.#trees.size >= this.options.trees) throw new Err("ENOSPC", "too many trees");
       this.#trees.set(key, tree = this.#makeTree());
     }
@@ -268,7 +268,7 @@ export class RamDev extends Dev<Entry> {
     if (id !== undefined) return { name, id };
     for (const [knownId, knownName] of this.#names) if (knownName === name) return { name, id: knownId };
     if (/^\d{1,9}$/.test(name)) return { name, id: Number(name) };
-    throw new Err("EINVAL", `unknown user: "${name}"`);
+    throw new Err("EINVAL", `unknown user: "${excerpt(name)}"`);
   }
 
   /** Whether `user` may do `want` (bits of fs/perm.ts) to the node. */
@@ -433,6 +433,6 @@ function dirOf(entry: Entry): Dir {
 function parseDevice(ext: string): number {
   const match = /^[bc] (\d{1,4}) (\d{1,7})$/.exec(ext);
   const major = Number(match?.[1]), minor = Number(match?.[2]);
-  if (!match || major > 0xfff || minor > 0xfffff) throw new Err("EINVAL", `bad device: "${ext}"`);
+  if (!match || major > 0xfff || minor > 0xfffff) throw new Err("EINVAL", `bad device: "${excerpt(ext)}"`);
   return ((minor & 0xfff00) * 0x1000) + ((major << 8) | (minor & 0xff));
 }

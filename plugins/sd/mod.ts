@@ -5,7 +5,7 @@
  */
 
 import type { Kernel } from "../../core/kernel.ts";
-import { Err, toErr } from "../../core/err.ts";
+import { Err, excerpt, PATH_CHARS, toErr } from "../../core/err.ts";
 import { type Ctx, definePlugin, type StartReason } from "../../core/plugin/plugin.ts";
 import { tree } from "../../core/tree.ts";
 import { ctl, tokenize } from "../../core/tree_ctl.ts";
@@ -21,7 +21,7 @@ export default definePlugin({
     ctx.defer(() => units.detachAll());
     for (const text of (ctx.options.disks ?? []) as string[]) {
       const [first = "", ...words] = tokenize(text), [, name, file] = /^([^=]+)=(.+)$/s.exec(first) ?? [];
-      if (name === undefined) throw new Err("EINVAL", `"${text}" is no NAME=FILE`);
+      if (name === undefined) throw new Err("EINVAL", `"${excerpt(text)}" is no NAME=FILE`);
       await units.attach(name, file, words, reason !== "fresh");
     }
     const sdctl = ctl({
@@ -70,7 +70,9 @@ class Units {
   }
 
   async attach(name: string, file: string, words: string[], takeOver: boolean): Promise<void> {
-    if (!/^sd[A-Za-z0-9]{2}$/.test(name)) throw new Err("EINVAL", `"${name}" is no name of a disk (try: sdF0)`);
+    if (!/^sd[A-Za-z0-9]{2}$/.test(name)) {
+      throw new Err("EINVAL", `"${excerpt(name)}" is no name of a disk (try: sdF0)`);
+    }
     if (this.#units.has(name) || this.#attaching.has(name)) throw new Err("EEXIST", `there is a disk ${name} already`);
     this.#attaching.add(name);
     try {
@@ -91,7 +93,7 @@ class Units {
 
   async detach(name: string, force: boolean): Promise<void> {
     const unit = this.#units.get(name);
-    if (!unit) throw new Err("ENOENT", `no disk is called ${name}`);
+    if (!unit) throw new Err("ENOENT", `no disk is called ${excerpt(name)}`);
     if (unit.opens > 0 && !force) throw new Err("EBUSY", `files of ${name} are open (try: detach ${name} force)`);
     this.#units.delete(name);
     try {
@@ -110,7 +112,9 @@ class Units {
   async #own(name: string, file: string, words: string[], takeOver: boolean): Promise<OwnedDisk> {
     const options = parseWords(words), ram = /^ram!(\d{1,15})$/.exec(file);
     if (ram) return { disk: new BlkRam(Number(ram[1])), release() {} };
-    if (!file.startsWith("/")) throw new Err("EINVAL", `"${file}" is no path that begins with a slash`);
+    if (!file.startsWith("/")) {
+      throw new Err("EINVAL", `"${excerpt(file, PATH_CHARS)}" is no path that begins with a slash`);
+    }
     return await ownDisk((this.#ctx.kernel as Kernel | undefined)?.queues, {
       path: file,
       owner: this.#ctx.name,
@@ -131,7 +135,7 @@ function parseWords(words: string[]): { readOnly: boolean; direct: boolean; inFl
     if (word === "ro") options.readOnly = true;
     else if (word === "direct") options.direct = true;
     else if (inFlight) options.inFlight = Number(inFlight[1]);
-    else throw new Err("EINVAL", `"${word}" is none of ro direct inflight=`);
+    else throw new Err("EINVAL", `"${excerpt(word)}" is none of ro direct inflight=`);
   }
   return options;
 }

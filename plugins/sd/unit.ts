@@ -5,7 +5,7 @@
  * deleted answers EIO to who has it open.
  */
 
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import type { MaybePromise } from "../../core/p9/types.ts";
 import { DMEXCL } from "../../core/p9/types.ts";
 import { ctl } from "../../core/tree_ctl.ts";
@@ -70,7 +70,9 @@ export class Unit {
 
   /** Adds a part, in sectors. EEXIST, EINVAL. */
   add(name: string, start: number, end: number): void {
-    if (!isName(name) || name === "ctl" || name === "raw") throw new Err("EINVAL", `"${name}" is no name for a part`);
+    if (!isName(name) || name === "ctl" || name === "raw") {
+      throw new Err("EINVAL", `"${excerpt(name)}" is no name for a part`);
+    }
     if (this.#parts.has(name)) throw new Err("EEXIST", `there is a part ${name} already`);
     if (this.#parts.size > MAX_PARTS) throw new Err("ENOSPC", `${MAX_PARTS} parts are enough`);
     if (!(start >= 0 && start < end && end <= this.#sectors)) {
@@ -85,7 +87,7 @@ export class Unit {
   /** Takes a part away. ENOENT. */
   delete(name: string): void {
     const part = this.#parts.get(name);
-    if (!part) throw new Err("ENOENT", `no part is called ${name}`);
+    if (!part) throw new Err("ENOENT", `no part is called ${excerpt(name)}`);
     part.gone = true;
     this.#parts.delete(name);
   }

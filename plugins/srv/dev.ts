@@ -8,7 +8,7 @@
  */
 
 import { Chan, type Create, Dev, type Req, type User, type Walk } from "../../core/dev.ts";
-import { Err } from "../../core/err.ts";
+import { Err, excerpt, PATH_CHARS } from "../../core/err.ts";
 import type { Kernel } from "../../core/kernel.ts";
 import { type Dir, type Dirent, DMDIR, makeDir, type MaybePromise, type Qid, QTDIR } from "../../core/p9/types.ts";
 import { OEXEC, OREAD, OTRUNC, type Wstat } from "../../core/p9/types.ts";
@@ -37,7 +37,7 @@ export class SrvDev extends Dev<File> {
   }
 
   override attach(user: User, aname: string): Chan<File> {
-    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${aname}"`);
+    if (aname !== "" && aname !== "/") throw new Err("ENOENT", `${this.name} has no tree called "${excerpt(aname)}"`);
     return new Chan<File>(this, ROOT, null, user);
   }
 
@@ -133,7 +133,9 @@ export class SrvDev extends Dev<File> {
       service.posted = { file: req.proc.fgrp.get(Number(text)).hold() };
       return count;
     }
-    if (!isDial(text)) throw new Err("EINVAL", `neither a file's number nor a dial string: ${text}`);
+    if (!isDial(text)) {
+      throw new Err("EINVAL", `neither a file's number nor a dial string: ${excerpt(text, PATH_CHARS)}`);
+    }
     if (!isPrivileged(req.user, this.#kernel.hostowner.name)) {
       throw new Err("EPERM", `dialing out is for ${this.#kernel.hostowner.name}`);
     }

@@ -15,6 +15,7 @@ import {
   dir,
   dynamic,
   Err,
+  excerpt,
   type Handle,
   raw,
   type Req,
@@ -123,7 +124,7 @@ async function control(kernel: Kernel, req: Req, what: (s: Supervisor) => Promis
 }
 
 function isForce(word: string | undefined): boolean {
-  if (word !== undefined && word !== "force") throw new Err("EINVAL", `"${word}" is not "force"`);
+  if (word !== undefined && word !== "force") throw new Err("EINVAL", `"${excerpt(word)}" is not "force"`);
   return word === "force";
 }
 

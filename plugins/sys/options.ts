@@ -4,7 +4,7 @@
  * Layer: plugins/sys, pure. A word with `=` is an option of the plugin: text where its manifest wants text, else JSON.
  */
 
-import { Err } from "../../core/err.ts";
+import { Err, excerpt } from "../../core/err.ts";
 import type { Placement } from "../../core/plugin/manifest.ts";
 import { type CoresEntry, entrySettings } from "../../core/sched/settings.ts";
 import type { Schema } from "../../core/plugin/schema.ts";
@@ -27,7 +27,7 @@ export function parseLoadWords(words: readonly string[], schema: Schema): LoadWo
     if (equals > 0) {
       const name = word.slice(0, equals);
       load.options[name] = optionValue(word.slice(equals + 1), schema.properties?.[name]?.type === "string");
-    } else if (i + 1 === words.length) throw new Err("EINVAL", `nothing follows "${word}"`);
+    } else if (i + 1 === words.length) throw new Err("EINVAL", `nothing follows "${excerpt(word)}"`);
     else setWord(load, word, words[++i]);
   }
   return load;
@@ -40,19 +40,19 @@ function setWord(load: LoadWords, word: string, value: string): void {
       return;
     case "placement":
       if (value !== "inline" && value !== "isolate" && value !== "process") {
-        throw new Err("EINVAL", `placement is inline, isolate or process, not "${value}"`);
+        throw new Err("EINVAL", `placement is inline, isolate or process, not "${excerpt(value)}"`);
       }
       load.placement = value;
       return;
     case "cpu":
-      if (!/^\d{1,4}$/.test(value)) throw new Err("EINVAL", `cpu is the number of a CPU, not "${value}"`);
+      if (!/^\d{1,4}$/.test(value)) throw new Err("EINVAL", `cpu is the number of a CPU, not "${excerpt(value)}"`);
       load.cpu = Number(value);
       return;
     case "cores":
       load.cores = coresOf(value);
       return;
   }
-  throw new Err("EINVAL", `"${word}" is none of: as NAME, placement P, cpu N, cores N, option=value`);
+  throw new Err("EINVAL", `"${excerpt(word)}" is none of: as NAME, placement P, cpu N, cores N, option=value`);
 }
 
 /** `2`, or `cores:2,guaranteed:1,priority:be`. */
