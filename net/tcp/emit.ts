@@ -5,8 +5,9 @@
  * ACK of a connection offers its window, and takes back what was due of ACKs. All here answers false when the link is full.
  */
 
-import { ACK, CWR, ECE, emitTcp, SYN, TCP_BYTES, type TcpFields } from "../wire/tcp.ts";
+import { ACK, CWR, ECE, emitTcp, FIN, PSH, SYN, TCP_BYTES, type TcpFields } from "../wire/tcp.ts";
 import { TcpOptions } from "../wire/tcp_options.ts";
+import { seqAdd } from "../wire/tcp_seq.ts";
 import type { Conn } from "./conn.ts";
 import type { Layer } from "./layer.ts";
 import type { Path, SendOptions } from "./lower.ts";
@@ -34,10 +35,28 @@ export function headerBytes(conn: Conn): number {
 }
 
 /**
- * Sends `count` bytes from `offset` of the send queue on as the segment (several, when more than `mss`) at `seq`. `fresh`:
- * never sent before.
+ * Sends `count` bytes from `offset` of the send queue on, from `seq` on: as one packet if the link cuts it, else in segments of
+ * `mss`. `fresh`: never sent before. Answers how many bytes have left; below 0: not even the first packet has.
  */
 export function emitData(
+  conn: Conn,
+  seq: number,
+  flags: number,
+  offset: number,
+  count: number,
+  fresh: boolean,
+): number {
+  const most = conn.path.gsoMaxBytes > 0 ? count : conn.snd.mss;
+  for (let sent = 0;;) {
+    const bytes = Math.min(count - sent, most), isLast = sent + bytes === count;
+    const its = isLast ? flags : flags & ~(FIN | PSH);
+    if (!emitPacket(conn, seqAdd(seq, sent), its, offset + sent, bytes, fresh)) return sent > 0 ? sent : -1;
+    sent += bytes;
+    if (isLast) return sent;
+  }
+}
+
+function emitPacket(
   conn: Conn,
   seq: number,
   flags: number,

@@ -22,6 +22,8 @@ const TURN_BYTES = 512 << 10;
 /** What a turn came to: nothing more to send now; more, but others are to have their turn; the link is full. */
 export const DONE = 0, MORE = 1, FULL = 2;
 const LINK_FULL = -1;
+/** What is sent at once by a link that cuts nothing: one record for many segments. */
+const MOST_BYTES = 65_535;
 
 /** How long the ACK of a stream's first bytes waits for an answer that carries it, when they are less than a segment. */
 const QUICK_ACK_MS = 1;
@@ -97,11 +99,10 @@ function paced(conn: Conn): boolean {
   return false;
 }
 
-/** Payload bytes of one super-segment at the most, whole segments; one segment where the link cuts none. */
+/** Payload bytes of what is sent, and noted, at once: whole segments, which the link cuts, or emit.ts where it cuts none. */
 function mostBytes(conn: Conn): number {
   const { snd, path } = conn;
-  if (path.gsoMaxBytes === 0) return snd.mss;
-  const most = Math.min(path.gsoMaxBytes - headerBytes(conn), snd.cc.quantum);
+  const most = Math.min((path.gsoMaxBytes || MOST_BYTES) - headerBytes(conn), snd.cc.quantum);
   return Math.max(most - most % snd.mss, snd.mss);
 }
 
@@ -129,9 +130,11 @@ function resend(conn: Conn, record: SentRecord): number {
 export function resendRecord(conn: Conn, record: SentRecord, most: number): number {
   const { snd, layer } = conn, { recovery } = snd;
   if (record.bytes - (record.fin ? 1 : 0) > most) snd.board.cut(record, seqAdd(record.seq, most));
-  const count = record.bytes - (record.fin ? 1 : 0);
+  let count = record.bytes - (record.fin ? 1 : 0);
   const flags = (record.fin ? FIN : 0) | (count > 0 ? PSH : 0);
-  if (!emitData(conn, record.seq, flags, seqDiff(record.seq, snd.una), count, false)) return LINK_FULL;
+  const sent = emitData(conn, record.seq, flags, seqDiff(record.seq, snd.una), count, false);
+  if (sent < 0) return LINK_FULL;
+  if (sent < count) snd.board.cut(record, seqAdd(record.seq, count = sent));
   if (recovery.undoResends === 0) recovery.undoMs = layer.now;
   recovery.undoResends += Math.max(Math.ceil(count / snd.mss), 1);
   snd.board.resent(record);
@@ -191,7 +194,8 @@ function newBytes(conn: Conn, unsent: number, window: number, finDue: boolean): 
   if (count < unsent || !snd.nodelay && !finDue && seqGt(snd.smallEnd, snd.una)) count -= count % mss;
   if (count === room && room < unsent) snd.cwndLimited = true;
   // More can go at once when the next ACK has come: fewer, larger super-segments (as Linux defers).
-  const small = count < most && count < unsent && count < Math.min(snd.cc.cwnd, snd.wnd) / 3;
+  const small = count < most && count < unsent && count < Math.min(snd.cc.cwnd, snd.wnd) / 3 &&
+    conn.path.gsoMaxBytes > 0;
   return small && ackWillCome(snd) ? -1 : count;
 }
 
@@ -206,7 +210,10 @@ export function sendFresh(conn: Conn, count: number, fin: boolean): number {
   if (snd.board.count === 0) restartIdle(conn);
   const offset = seqDiff(snd.nxt, snd.una);
   const flags = (fin ? FIN : 0) | (count > 0 && offset + count === snd.ring.length ? PSH : 0);
-  if (!emitData(conn, snd.nxt, flags, offset, count, true)) return LINK_FULL;
+  const sent = emitData(conn, snd.nxt, flags, offset, count, true);
+  if (sent < 0) return LINK_FULL;
+  if (sent < count) fin = false;
+  count = sent;
   if (snd.board.count === 0) snd.recovery.rtoBase = layer.now;
   const end = seqAdd(snd.nxt, count + (fin ? 1 : 0));
   const record = snd.board.add(snd.nxt, end, snd.mss, fin);

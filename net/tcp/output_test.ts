@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { CLOSED, ESTABLISHED, EVENT } from "./conn.ts";
+import { CLOSED, ESTABLISHED, EVENT, FIN_WAIT_2 } from "./conn.ts";
 import { Script } from "./script_fixture.ts";
 
 const bytes = (count: number) => new Uint8Array(count);
@@ -214,7 +214,7 @@ Deno.test("too big: what is in flight is cut smaller and sent again; a forged qu
   assert.equal(script.host.tcp.trouble({ ...trouble, bytes: quote }, script.now), true);
   path.mtu = 1000;
   script.poll();
-  script.expect("P. 1:961(960)", "P. 961:1461(500)", "P. 1461:2421(960)", "P. 2421:2921(500)");
+  script.expect(". 1:961(960)", ". 961:1921(960)", ". 1921:2881(960)", "P. 2881:2921(40)");
   assert.equal(conn.snd.mss, 960);
 });
 
@@ -253,4 +253,19 @@ Deno.test("reset by the user: the peer is told, and everything is given back", (
   script.expect("R. 3001:3001(0) ack 1");
   assert.equal(script.host.tcp.pool.usedBytes + script.host.tcp.table.count + script.host.tcp.timers.count, 0);
   assert.throws(() => conn.write(bytes(1)), { code: "EPIPE" });
+});
+
+Deno.test("a link that fills up in the midst of what leaves at once: what has left is noted, the rest follows when there is room", () => {
+  const script = new Script(), conn = script.establish(), { lower } = script.host.tcp, begin = lower.begin.bind(lower);
+  let room = 2;
+  lower.begin = (...args) => room-- > 0 && begin(...args);
+  conn.write(bytes(4 * 1460));
+  conn.shutdown("wr");
+  script.poll();
+  script.expect(". 1:1461(1460)", ". 1461:2921(1460)");
+  room = 9;
+  script.poll();
+  script.expect(". 2921:4381(1460)", "FP. 4381:5841(1460)");
+  script.send(". 1:1(0) ack 5842");
+  assert.equal(conn.state, FIN_WAIT_2);
 });

@@ -190,7 +190,7 @@ Deno.test("after a timeout everything is sent again in order, by the window", ()
   script.now += 20;
   script.send(". 1:1(0) ack 1001");
   script.wait(20);
-  script.expect("P. 1001:2001(1000)", "P. 2001:3001(1000)");
+  script.expect(". 1001:2001(1000)", "P. 2001:3001(1000)");
   script.send(". 1:1(0) ack 4001");
   assert.equal(conn.snd.recovery.phase, OPEN);
 });
