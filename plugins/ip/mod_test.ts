@@ -69,6 +69,32 @@ Deno.test("ip: the last close hangs up, and the number is free for the next", as
   assert.equal(next.dir, client.dir);
 });
 
+Deno.test("ip: a conversation has one name, its number as it is written; from there .. leads up, step by step", async () => {
+  await using net = await pair();
+  const { left } = net, conv = await Conversation.open(left, "tcp"), number = conv.dir.split("/")[1];
+  for (const name of [`0${number}`, `+${number}`, `${number}.0`, "-1", "1e0", "99999", "1234567", "x"]) {
+    await assert.rejects(left.read(`tcp/${name}/status`), { code: "ENOENT" }, name);
+  }
+  assert.match(await left.read(`tcp/${number}/../${number}/../../tcp/../tcp/${number}/status`), /^Closed/);
+  await assert.rejects(left.read(`tcp/${number}/status/..`), { code: /ENOTDIR|ENOENT/ });
+  await assert.rejects(left.read(`tcp/${number}/nothing`), { code: "ENOENT" });
+});
+
+Deno.test("ip: a call begins with what its listener's settings were, and its own change nothing of others'", async () => {
+  await using net = await pair();
+  const server = await Conversation.open(net.right, "tcp", "announce 7\ncc cubic");
+  const calls = [];
+  for (let i = 0; i < 2; i++) {
+    const accepted = server.accept();
+    await Conversation.open(net.left, "tcp", `connect ${RIGHT}!7`);
+    calls.push(await accepted);
+  }
+  const algorithm = async (conv: Conversation) => / cc (\S+)/.exec(await conv.read("status"))?.[1];
+  assert.deepEqual([await algorithm(calls[0]), await algorithm(calls[1])], ["cubic", "cubic"]);
+  await calls[0].ctl.write("cc reno");
+  assert.deepEqual([await algorithm(calls[0]), await algorithm(calls[1])], ["reno", "cubic"]);
+});
+
 Deno.test("ip: refused, unreachable, busy and senseless commands say so", async () => {
   await using net = await pair();
   const conv = await Conversation.open(net.left, "tcp");
