@@ -11,14 +11,17 @@ export class Orders {
     env: { DENO_NO_UPDATE_CHECK: "1" },
     stdin: "piped",
     stdout: "piped",
-    stderr: "inherit",
+    stderr: "piped",
   }).spawn();
   readonly #stdin = this.#child.stdin.getWriter();
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #n = 0;
+  /** What the node has said on its standard error. */
+  said = "";
 
   constructor() {
     void this.#listen();
+    void this.#hear();
   }
 
   give(order: Order): Promise<unknown> {
@@ -33,6 +36,13 @@ export class Orders {
     const { code } = await this.#child.status;
     await this.#stdin.close().catch(() => {});
     return code;
+  }
+
+  async #hear(): Promise<void> {
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
+      this.said += text;
+      console.error(text.trimEnd());
+    }
   }
 
   async #listen(): Promise<void> {

@@ -76,9 +76,12 @@ const { runIsolate } = await import(data.run) as typeof import("./isolate_run.ts
 const heapLimit = getHeapStatistics().heap_size_limit;
 // deno-lint-ignore no-explicit-any -- as above
 const receiveLane = () => receiveMessageOnPort(data.lanes as any)?.message;
+// deno-lint-ignore no-explicit-any -- the same
+const receiveControl = () => receiveMessageOnPort(data.control as any)?.message;
 await runIsolate(data, {
   exit,
   heapFull: () => getHeapStatistics().heap_size_limit > heapLimit,
   heap: getHeapStatistics,
   receiveLane,
+  receiveControl,
 });

@@ -47,6 +47,8 @@ export interface Engine extends HeapGauge {
   exit(): never;
   /** The next lane that a program was told of; undefined when there is none. */
   receiveLane(): LaneNews | undefined;
+  /** What the kernel says, for who does not get to the event loop any more; undefined when it has said nothing. */
+  receiveControl(): unknown;
 }
 
 /** Runs the plugin. Resolves when it serves, or its failure has been told. */

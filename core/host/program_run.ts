@@ -19,17 +19,20 @@ import type { IsolateData } from "./isolate.ts";
 import { confineGlobals, type Engine } from "./isolate_run.ts";
 import { turn } from "./turn.ts";
 
+/** How often who waits for the end looks for it: several times before the kernel loses patience (isolate.ts). */
+const LOOK_MS = 5;
+
 /** Runs the program. Resolves when it runs, or its failure has been told. */
 export async function runIsolate(
   { spec, port, control, beat, memoryMb, budget }: IsolateData,
-  { exit, heapFull, heap, receiveLane }: Engine,
+  engine: Engine,
 ): Promise<void> {
-  const post = control.postMessage.bind(control);
+  const { exit, heapFull, heap, receiveLane } = engine, post = control.postMessage.bind(control);
   const tell = (message: FromPlugin) => post(message);
   const ends = ringTransport(port, { budget, turn, monotonic: hostClock.monotonic });
   const heart = makeHeart({ words: beat, memoryMb, doorbell: ends.doorbell, tell, heapFull, heap });
   control.onmessage = ({ data }) => data.t === "beat" ? heart() : exit();
-  const running = new Running(ends, spec.options, laneFinder(receiveLane, ends.doorbell));
+  const running = new Running(ends, spec.options, laneFinder(receiveLane, ends.doorbell), () => sleep(engine));
   const fault = (thrown: unknown) => running.fail(thrown);
   addEventListener("unhandledrejection", (e) => (e.preventDefault(), fault(e.reason)));
   addEventListener("error", (e) => (e.preventDefault(), fault(e.error)));
@@ -48,9 +51,12 @@ export async function runIsolate(
 class Running {
   readonly program: Program;
   readonly #link: ProcLink;
+  /** Waits for the end. */
+  readonly #sleep: () => never;
   #onNote: NoteHandler | null = null;
 
-  constructor(ends: LinkEnds, options: Readonly<Record<string, unknown>>, laneOf: LaneFinder) {
+  constructor(ends: LinkEnds, options: Readonly<Record<string, unknown>>, laneOf: LaneFinder, sleep: () => never) {
+    this.#sleep = sleep;
     this.#link = new ProcLink(ends, (note) => this.#note(note), laneOf);
     const { sys, async } = this.#link;
     this.program = {
@@ -66,7 +72,6 @@ class Running {
 
   async start(main: ProgramMain): Promise<void> {
     try {
-      // It does not sleep: of a thread that is ended in Atomics.wait the host at times says that it failed.
       this.#leave(await main(this.program) ?? "");
     } catch (e) {
       this.fail(e);
@@ -106,13 +111,23 @@ class Running {
   /** Tells the kernel, and sleeps until it is ended: nothing of the program runs any more. */
   #exit(status: string): never {
     this.#leave(status);
-    const never = new Int32Array(new SharedArrayBuffer(4));
-    for (;;) Atomics.wait(never, 0, 0);
+    return this.#sleep();
   }
 
   /** Tells the kernel that it is over. What fails is that the kernel has ended it already, and takes the rings back. */
   #leave(status: string): void {
     this.#link.callLater("exit", [status]).catch(() => {});
+  }
+}
+
+/**
+ * Sleeps until the kernel has the thread end, which it does by itself then: of one that is ended from outside, in
+ * Atomics.wait, Deno says on the host's terminal that it failed.
+ */
+function sleep({ exit, receiveControl }: Engine): never {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  for (;; Atomics.wait(never, 0, 0, LOOK_MS)) {
+    for (let said; (said = receiveControl());) if ((said as { t?: unknown }).t !== "beat") exit();
   }
 }
 

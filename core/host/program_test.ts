@@ -39,6 +39,14 @@ Deno.test("a program sees its arguments, prints, and its answer is its status", 
   assert.deepEqual(await run(`print("x"); p.exit("early"); print("never");`), { status: "early", output: "x" });
 });
 
+Deno.test("a program that ends by exit() ends its thread itself: Deno says nothing of it on the terminal", async () => {
+  const before = node.said.length, failing = `void Promise.reject(new Error("late")); return new Promise(() => {});`;
+  for (const body of [`p.exit("early");`, failing, `p.exit("early");`, failing]) {
+    assert.match((await run(body)).status, /^(early|late)$/);
+  }
+  assert.doesNotMatch(node.said.slice(before), /Uncaught/);
+});
+
 Deno.test("blocking calls: files made, written, read, sought, listed, renamed, removed", async () => {
   const { status, output } = await run(`
     const fd = sys.create("/tmp/file", ORDWR, 0o640), buffer = new Uint8Array(8);
