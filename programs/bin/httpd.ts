@@ -10,7 +10,7 @@ import { Err } from "ring9/proc";
 import { ByteReader } from "../lib/bytes.ts";
 import { answer, type Answered, failure } from "../lib/http_answer.ts";
 import { parseRequest, type Request } from "../lib/http_request.ts";
-import { complain, defineTool, type Running } from "../lib/tool.ts";
+import { complain, defineTool, isFile, type Running } from "../lib/tool.ts";
 
 const MAX_CONNECTIONS = 256, IDLE_MS = 60_000;
 
@@ -20,7 +20,7 @@ export default defineTool({
   words: [1, 1],
   async run(tool) {
     const { flags, files, words: [root] } = tool;
-    await tool.async.stat(root); // is it there?
+    if (isFile(await tool.async.stat(root))) throw new Err("ENOTDIR", `${root}: not a directory`);
     const port = flags.number("p", { otherwise: 80, least: 0, most: 65535 });
     const most = flags.number("m", { otherwise: MAX_CONNECTIONS, least: 1, most: 4096 });
     const listener = await listen(files, { port, hostname: flags.text("a"), netdir: flags.text("x") });

@@ -21,11 +21,11 @@ export default defineTool({
     const everyMs = flags.number("i", { otherwise: 1000, least: 1, most: 3_600_000 });
     const waitMs = flags.number("w", { otherwise: 1000, least: 1, most: 3_600_000 });
     const bytes = flags.number("s", { otherwise: DEFAULT_BYTES, least: 0, most: MAX_BYTES });
-    await using conn = await dialIcmp(tool.files, host, flags.has("6"), flags.text("x"));
+    const conn = await dialIcmp(tool.files, host, flags.has("6"), flags.text("x"));
     const echoes = new Echoes(tool, conn, bytes);
     tool.print(`ping ${host} (${(await conn.info()).remote.split("!")[0]}): ${bytes} bytes\n`);
     onInterrupt(tool, () => echoes.summary());
-    void echoes.receive();
+    void echoes.receive().catch((thrown) => tool.exit(thrown.message)); // it ends with the program, and the conversation too
     await echoes.send(count, everyMs, waitMs);
     return echoes.summary();
   },

@@ -6,7 +6,7 @@
  */
 
 import { type FileCalls, filesOf, type NetFiles } from "ring9/net";
-import { defineProgram, Err, type Program, type ProgramMain } from "ring9/proc";
+import { defineProgram, DMDIR, Err, type Program, type ProgramMain } from "ring9/proc";
 
 /** A program. */
 export interface Tool {
@@ -127,11 +127,16 @@ export function complain(program: Program, text: string): void {
   writeAll(program, 2, new TextEncoder().encode(text));
 }
 
+/** Whether it is no directory. */
+export function isFile({ mode }: { mode: number }): boolean {
+  return (mode & DMDIR) === 0;
+}
+
 /** The path of a program that was named as at the console. */
 export async function findProgram({ async }: Pick<Program, "async">, name: string): Promise<string> {
   const path = name.includes("/") ? name : `/bin/${name}`;
   for (const each of [path, `${path}.ts`]) {
-    if (await async.stat(each).then(() => true, () => false)) return each;
+    if (await async.stat(each).then(isFile, () => false)) return each;
   }
   throw new Err("ENOENT", `${name}: no such program`);
 }

@@ -73,6 +73,8 @@ Deno.test("programs of one node serve and call each other over its loopback", as
     assert.match(await node.sh("ping -n 0 ::1"), /-n 0: wanted a number/);
     assert.match(await node.sh("con 127.0.0.1!1"), /^con: cannot dial tcp!127\.0\.0\.1!1: .*Connection refused\n$/);
     assert.match(await node.sh("listen tcp!*!8 nosuch"), /nosuch: no such program/);
+    assert.match(await node.sh("listen tcp!*!8 /bin"), /\/bin: no such program/);
+    assert.equal(await node.sh("httpd /bin/cat.ts"), "httpd: /bin/cat.ts: not a directory\n");
     assert.match(await node.sh("man ttcp", "man ip"), /^# ttcp: measure TCP\n/);
   });
 });
