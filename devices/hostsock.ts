@@ -273,5 +273,6 @@ function named(thrown: unknown, what: string): Err {
   const { code } = thrown as { code?: unknown }, err = hostError(thrown);
   const known = typeof code === "string" && Object.hasOwn(ERRORS, code) ? code as Code : err.code;
   const isUnknownHost = /failed to lookup|ENOTFOUND|no record/i.test(err.message);
-  return new Err(isUnknownHost ? "ENOENT" : known, `${what}: ${err.message}`, { cause: thrown });
+  if (isUnknownHost) return new Err("ENOENT", `${what}: no such host`, { cause: thrown });
+  return new Err(known, `${what}: ${err.message}`, { cause: thrown });
 }
