@@ -272,7 +272,7 @@ export class Supervisor {
         await this.#start(inst, files, "upgrade");
       } catch (e) {
         Object.assign(inst, { entry, placement });
-        throw e;
+        throw whyNotBeside(name, e);
       }
     });
   }
@@ -421,4 +421,11 @@ export class Supervisor {
 
 function firstLine(text: string): string {
   return text.split("\n", 1)[0];
+}
+
+/** The error of a new generation that could not start beside the old one: what that holds alone is free once it is stopped. */
+function whyNotBeside(name: string, thrown: unknown): Err {
+  const err = toErr(thrown);
+  if (err.code !== "EBUSY" && err.code !== "EADDRINUSE") return err;
+  return new Err(err.code, `${err.message} (is it the old one's? then try: restart ${name})`, { cause: thrown });
 }

@@ -137,6 +137,30 @@ Deno.test("what the image has bound of a plugin goes and comes with it; what a u
   assert.ok(!(await lines()).some((line) => line.endsWith("/n/edited")));
 });
 
+Deno.test("a reload that finds what the old generation holds alone leaves that be, and says what would do", async () => {
+  await using node = await bootNode();
+  await using client = await node.connect();
+  const folder = `${node.dir}/edited`;
+  await writePlugin(folder, "x");
+  const code = `import { definePlugin, Err, tree } from "ring9/plugin";
+export default definePlugin({
+  start: (ctx, reason) => {
+    if (reason === "upgrade") throw new Err("EBUSY", "the device is in use");
+    return tree({ text: reason }, ctx);
+  },
+});
+`;
+  await Deno.writeTextFile(`${folder}/mod.ts`, code);
+  await ctl(client, "/sys/plugins/ctl", `load ${folder}`);
+  await assert.rejects(ctl(client, "/sys/plugins/ctl", "reload edited"), {
+    code: "EBUSY",
+    message: /the device is in use .*try: restart edited/,
+  });
+  assert.equal(await client.readText("/n/edited/text"), "fresh");
+  await ctl(client, "/sys/plugins/ctl", "restart edited");
+  assert.equal(await client.readText("/n/edited/text"), "restart");
+});
+
 Deno.test("a plugin that kills itself is restarted, and then answers again", async () => {
   await using node = await bootNode();
   await using client = await node.connect();
