@@ -57,7 +57,7 @@ type Opening = EtherOptions & { name: string; as: string; macBytes: Uint8Array |
 
 const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]> = {
   tap: ({ name, as, macBytes: mac, mtu, offload, queues, spinUs, txqueuelen, hostAddress: address }, around) => {
-    const onFault = faultLog(`${as}: tap ${name}`, around);
+    const onFault = faultLog(`tap ${name}`, around);
     const settings = { name, as, mac, mtu, offload, spinUs, txqueuelen, address, up: true, onFault };
     const first = openTap({ ...settings, multiQueue: queues > 1 });
     const others = Array.from(
@@ -67,7 +67,7 @@ const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]
     return [first, ...others];
   },
   packet: ({ name, as, macBytes: mac, spinUs, offload }, around) => {
-    const onFault = faultLog(`${as}: packet ${name}`, around);
+    const onFault = faultLog(`packet ${name}`, around);
     return [openPacket({ name, as, mac, spinUs, offload, onFault })];
   },
   switch: ({ name, as, macBytes: mac, mtu, offload }, { clock, scope }) => [

@@ -58,7 +58,7 @@ export default definePlugin({
       });
     } catch (thrown) {
       if (!optional) throw thrown;
-      ctx.log(`${ctx.name}: ${toErr(thrown).message}: there is no interface`);
+      ctx.log(`${toErr(thrown).message}: there is no interface`);
       return tree({}, ctx);
     }
     ctx.defer(() => dropNics(queues, ctx.name, keeper));

@@ -86,7 +86,7 @@ export class EtherFiles {
       try {
         const there = await said(path, around.files);
         if (there.mac !== mac) {
-          around.log(`ip: ${path} is another now: ${there.mac}, not ${mac}`);
+          around.log(`${path} is another now: ${there.mac}, not ${mac}`);
           return gone();
         }
         await this.#converse(() => retry.done());
@@ -151,7 +151,7 @@ class Retry {
 
   async after(thrown: unknown, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.around, { code, message } = toErr(thrown), isAbsent = code === "ENOENT";
-    if (!isAbsent && message !== this.#told) log(`ip: ${this.path}: ${this.#told = message}`);
+    if (!isAbsent && message !== this.#told) log(`${this.path}: ${this.#told = message}`);
     await new Promise<void>((resolve, reject) => {
       const stop = () => (cancel(), reject(new Err("EINTR")));
       const cancel = clock.after(this.#pauseMs, () => {

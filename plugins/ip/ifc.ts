@@ -188,7 +188,7 @@ export class Ifc extends Conv {
   bind(device: string): void {
     const { net, media } = this.proto;
     if (this.iface !== undefined) throw new Err("EBUSY", "a device is bound already");
-    const medium = media.open(device, () => this.unbind());
+    const medium = media.open(device, () => this.#lose());
     try {
       this.iface = net.stack.bind(medium.link, net.runner.tick(), this.id);
     } catch (thrown) {
@@ -197,6 +197,15 @@ export class Ifc extends Conv {
     }
     this.medium = medium;
     this.changed();
+  }
+
+  /** Its owner takes the device away. */
+  #lose(): void {
+    if (this.iface === undefined) return;
+    this.proto.net.around.log(
+      `${this.iface.name} was taken away, and its addresses with it (try: ipconfig, or restart)`,
+    );
+    this.unbind();
   }
 
   /** Takes the device away, and the addresses with it. */

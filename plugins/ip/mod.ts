@@ -42,7 +42,7 @@ function isHosted(
     ? `there is no ${missing.map(({ device }) => device).join(", ")}`
     : "no device is named";
   const notice = `${what}: TCP and UDP go by the host's own sockets (a stack of our own needs root for its TAP)`;
-  ctx.log(`${ctx.name}: ${notice}`);
+  ctx.log(notice);
   kernel?.reports.set(`notice.${ctx.name}`, () => `${notice}\n`);
   return true;
 }

@@ -340,6 +340,8 @@ Deno.test("ip: a device that is unloaded takes its interface along, and the stac
   await using net = await pair();
   await net.nodes[0].stop();
   assert.deepEqual(await net.left.list("ipifc"), ["clone", "stats", "0"]);
+  assert.match(net.nodes[2].log.join("\n"), /^ether1.* was taken away, and its addresses with it/m);
+  assert.equal(net.nodes[3].log.join("\n"), "");
   const conv = await Conversation.open(net.left, "tcp");
   await assert.rejects(conv.ctl.write(`connect ${RIGHT}!7`), { code: "ENETUNREACH" });
   await conv.ctl.write("announce 7");

@@ -116,7 +116,7 @@ export class ServedStack implements IpTree {
       this.#configure(known, options);
       this.net.runner.kick();
     }).catch((thrown) => {
-      if (!this.#stopped.signal.aborted) log(`ip: ${options.device}: ${toErr(thrown).message}`);
+      if (!this.#stopped.signal.aborted) log(`${options.device}: ${toErr(thrown).message}`);
     });
   }
 
