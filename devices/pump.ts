@@ -3,26 +3,28 @@
  *
  * Layer: devices; a TAP queue and a packet ring each have one. It drains at most BATCH frames, then lets those run who
  * wait for a promise (HOPS turns of theirs: an answer is sent before it looks again), and the event loop once in TURN_MS
- * (a turn costs as much as three frames). Where frames come one by one, as questions do, it does not look for a second one
- * behind each. Empty, it looks for `spinUs`, giving the CPU up between two looks, so that a peer on the same CPU runs; what
- * others take of it is not counted. Then it parks in poll(2) on a helper thread of the host. The spin adapts as a hypervisor's halt polling
- * does: it begins when frames came shortly after a park, and is cut when it was in vain, so an idle device costs
- * nothing.
+ * (a turn costs as much as three frames). The runtime looks at the host's sockets once in 61 turns, unless it has nothing else to
+ * do; so that 9P does not wait for long beside busy frames, as many are made at once, each SOCKETS_MS. Where frames come one
+ * by one, as questions do, it does not look for a second one behind each. Empty, it looks for `spinUs`, giving the CPU up
+ * between two looks, so that a peer on the same CPU runs; what others take of it is not counted. Then it parks in poll(2)
+ * on a helper thread of the host. The spin adapts as a hypervisor's halt polling does: it begins when frames came shortly
+ * after a park, and is cut when it was in vain, so an idle device costs nothing.
  *
  * Measured, per wake-up, on two CPUs of a virtual machine: spin 4 us, park 40-80 us (a sleeping CPU has to be woken);
  * on one CPU 9 us for both. A signal (SIGIO) or another isolate that polls and notifies are slower than the park.
  */
 
-import { setImmediate, setTimeout } from "node:timers";
+import { setTimeout } from "node:timers";
 import { Err, errFromErrno, toErr } from "../core/err.ts";
+import { poll, turn } from "../core/host/turn.ts";
 import { must, netCalls, O_CLOEXEC, O_NONBLOCK } from "./net_calls.ts";
 
 /** Frames between two turns of the event loop. */
 const BATCH = 256;
 /** Looks while it spins: what one takes, and how many there are between two looks at the clock. */
 const LOOK_US = 1.25, LOOKS = 8;
-/** How long it goes on without a turn of the event loop. */
-const TURN_MS = 0.2;
+/** How long it goes on without a turn of the event loop, and without one that looks at the host's sockets, which costs 64 of them. */
+const TURN_MS = 0.2, SOCKETS_MS = 4;
 /**
  * Turns of promises for those who were given frames: one that awaits a read and writes an answer takes six, one that is called some more.
  * Where a few frames came, who was given them has had his turn once something is sent.
@@ -64,6 +66,7 @@ export class Pump {
   /** What of `spinUs` is in use. */
   #windowUs = 0;
   #turnedMs = 0;
+  #polledMs = 0;
   /** Frames that came alone, one after the other. */
   #lone = 0;
   /** What was sent before the last few frames came; -1 when there were more. */
@@ -150,8 +153,10 @@ export class Pump {
   }
 
   async #turn(): Promise<void> {
-    await turn();
+    const isLong = performance.now() - this.#polledMs >= SOCKETS_MS;
+    await (isLong ? poll() : turn());
     this.#turnedMs = performance.now();
+    if (isLong) this.#polledMs = this.#turnedMs;
   }
 
   /** A socket has an error to tell, once (its interface is down: it may come back); anything else has gone. */
@@ -180,8 +185,4 @@ export class Pump {
 
 function rest(): Promise<void> {
   return new Promise((resolve) => void setTimeout(resolve, REST_MS).unref());
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
