@@ -40,12 +40,12 @@ export class TapNode {
     const { offload = true, mtu = 1500, impair = "" } = wish;
     const mac = Uint8Array.of(2, 0, 0, 0, 1, this.#ports.length + 1);
     let port: Port = openTap({ name, mac, up: true, mtu, txqueuelen: 1000, offload });
-    this.#ports.push(port);
     if (impair !== "") {
       const bad = new Impair(port, hostClock);
       bad.impairment = parseImpairment(impair.split(" "));
-      port = bad;
+      port = bad; // closed before what is below it, or frames that it holds back would outlive the test
     }
+    this.#ports.push(port);
     for (const address of linux) {
       await run("ip", "addr", "add", address, "dev", name, ...(address.includes(":") ? ["nodad"] : []));
     }
