@@ -176,7 +176,9 @@ export class Isolate implements Hosted {
     // Two generations of a plugin run side by side while it is reloaded.
     this.row = `${spec.name}.${host.id}`;
     host.rings.join(this.row, spec.cpu ?? onlyCpu());
-    const [mine, theirs] = host.rings.connect(KERNEL, this.row, { bytes: spec.ringBytes, blocks: DATA_BLOCKS });
+    // A program's rings carry its calls, which are no 9P.
+    const blocks = spec.program ? undefined : DATA_BLOCKS;
+    const [mine, theirs] = host.rings.connect(KERNEL, this.row, { bytes: spec.ringBytes, blocks });
     this.transport = ringTransport(mine, { doorbell: host.doorbell });
     this.exited = this.#exited.promise;
     this.up = this.#up.promise;
