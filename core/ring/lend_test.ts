@@ -8,6 +8,7 @@ import { isShared } from "../p9/bytes.ts";
 import { Client } from "../p9/client.ts";
 import { LEND_FROM } from "../p9/lend.ts";
 import * as m from "../p9/msg.ts";
+import { SAME_TAG, ScriptedServer } from "../p9/scripted_server.ts";
 import { Srv } from "../p9/srv.ts";
 import { type Dir, makeDir, type MaybePromise, ORDWR, type Qid, QTDIR } from "../p9/types.ts";
 import { TestClock } from "../plugin/testing.ts";
@@ -182,4 +183,30 @@ Deno.test("a flushed read gives its block back", async () => {
   await read.catch((e: Err) => assert.equal(e.code, "EINTR"));
   assert.equal((await w.client.ops.readBytes(w.fid, LARGE, 0)).length, LARGE);
   w.lent();
+});
+
+Deno.test("a server's reference to what is in no block, or to more than was asked for, fails that read alone", async () => {
+  const hold = setInterval(() => {}, 1000);
+  const [a, b] = ringPair({ a: { name: "a", owner: { id: 1 } }, b: { name: "b", owner: { id: 2 } }, blocks: BLOCKS });
+  const ours = ringTransport(a), theirs = ringTransport(b);
+  const refs: m.DataRef[] = [{ at: 0, length: 20_000, ticket: 1 }, { at: 2 ** 32 - 1, length: 20_000, ticket: 1 }];
+  for (const length of [LARGE + 1, LARGE]) {
+    const { at, view, ticket } = theirs.blocks!.lend(65_000)!;
+    view.set(pattern(length));
+    refs.push({ at, length, ticket });
+  }
+  const server = new ScriptedServer(
+    (msg) => msg.type === m.Tread ? { type: m.Rreadref, tag: SAME_TAG, ref: refs.shift()! } : undefined,
+    { dialect: "9P2000.L.r9", msize: MIB },
+  );
+  const transport = Object.assign(server.transport, { blocks: ours.blocks });
+  const client = await Client.connect(transport, { clock: new TestClock() });
+  const { fid } = await client.ops.attach({ uname: "glenda", uid: 1, aname: "" });
+  for (let i = 0; i < 3; i++) await assert.rejects(client.ops.readBytes(fid, LARGE, 0), { code: "EPROTO" });
+  assert.deepEqual(await client.ops.readBytes(fid, LARGE, 0), pattern(LARGE));
+  assert.deepEqual(readArena(b.lends!), { lent: 2, back: 2 });
+  client.rpc.close();
+  ours.close();
+  theirs.close();
+  clearInterval(hold);
 });
