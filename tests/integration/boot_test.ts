@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { dial } from "../../core/host/transports.ts";
 import { Client } from "../../core/p9/client.ts";
+import { type BootCommand, runBoot } from "../boot_command.ts";
 import { bootNode } from "../node.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -10,26 +11,9 @@ const ROOT = new URL("../../", import.meta.url);
 const DATA = Deno.makeTempDirSync();
 globalThis.addEventListener("unload", () => Deno.removeSync(DATA, { recursive: true }));
 
-/** Runs `deno task boot` to its end: what it says, and its exit status. */
-async function boot(
-  args: string[],
-  { input = "", env = {}, cwd = ROOT }: { input?: string; env?: Record<string, string>; cwd?: string | URL } = {},
-): Promise<{ code: number; text: string }> {
-  const config = new URL("deno.json", ROOT).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["task", "--quiet", "--config", config, "boot", ...args],
-    cwd,
-    env: { XDG_DATA_HOME: DATA, ...env },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
-}
+/** Boots, with the disks of this file. */
+const boot = (args: string[], { env, ...others }: BootCommand = {}) =>
+  runBoot(args, { env: { XDG_DATA_HOME: DATA, ...env }, ...others });
 
 Deno.test("boot says what is wrong with what it was asked for, and ends", async () => {
   const cases: [string[], RegExp, number][] = [

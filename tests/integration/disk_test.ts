@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { Client } from "../../core/p9/client.ts";
 import { OWRITE } from "../../core/p9/types.ts";
 import { dial } from "../../core/host/transports.ts";
+import { runBoot } from "../boot_command.ts";
 import { ffi, interop, program } from "../skip.ts";
 import { bootNode, type TestNode } from "../node.ts";
 
@@ -94,22 +95,14 @@ Deno.test("a folder that can not be made, and a file that is no disk, are told a
 
 const ROOT = new URL("../../", import.meta.url), IMAGE = new URL("images/default/", ROOT);
 
-/** Boots with a console, types `input`, and answers what it printed, and its exit status. */
+/** Boots with a console at a socket of its own, and types `input`. */
 async function bootConsole(args: string[], input = ""): Promise<{ code: number; text: string }> {
   const dir = await Deno.makeTempDir();
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["task", "--quiet", "boot", "--socket", `${dir}/9p`, ...args],
-    cwd: ROOT,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  await Deno.remove(dir, { recursive: true });
-  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+  try {
+    return await runBoot(["--socket", `${dir}/9p`, ...args], { input });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 }
 
 /** A folder with the default image but for its disk's line. */
