@@ -21,6 +21,7 @@ const ALIASES: Record<string, string> = {
 /** Files of the core that net and fs may import. */
 const LEAVES = [
   "core/err.ts",
+  "core/checksum.ts",
   "core/clock.ts",
   "core/link.ts",
   "core/assert.ts",

@@ -1,7 +1,7 @@
 /**
- * The Internet checksum by vector instructions, for buffers that are WebAssembly memories (core/wasm_memory.ts).
+ * The Internet checksum by vector instructions, for buffers that are WebAssembly memories (wasm_memory.ts).
  *
- * Layer: net, a leaf under checksum.ts. The program is assembled here, from the table of instructions below; as text it is
+ * Layer: core, a leaf under checksum.ts. The program is assembled here, from the table of instructions below; as text it is
  *
  *     (func (export "sum") (param $at i32) (param $end i32) (result i32) (local $low v128) (local $high v128)
  *       (block $done (loop $next
