@@ -5,13 +5,15 @@
  * Layer: devices, below tap.ts and packet.ts, above pump.ts.
  *
  * What holds always: one buffer for what is sent, so its bytes stay in the cache; a frame is sent when it ends, `flush`
- * has nothing to do; what the host refuses is lost and counted, as on a wire.
+ * has nothing to do; what the host refuses is lost and counted, as on a wire. Super-frames are cut, and checksums summed up, here
+ * when the host is not to: a stack fills 64 KiB at once either way.
  */
 
 import { Err } from "../core/err.ts";
-import type { FrameInfo, FrameSink, Port } from "../core/link.ts";
+import { CHECKSUM, type FrameInfo, type FrameSink, PLAIN, type Port } from "../core/link.ts";
 import { allocate, type Memory, netCalls } from "./net_calls.ts";
 import { Pump } from "./pump.ts";
+import { completeChecksum, type Cutting, segmentInPlace } from "./segment.ts";
 import { makeInfo, writeVnet } from "./vnet.ts";
 
 /** The largest IP packet, bytes. */
@@ -27,7 +29,7 @@ export interface FdPortOptions {
   name: string;
   /** What the Link is called; the interface's name when not said. */
   as?: string;
-  /** Whether super-frames and checksums to be added are sent; true when not said. */
+  /** Whether super-frames and checksums to be added are left to the host; true when not said. */
   offload?: boolean;
   /** Microseconds that it looks for frames before it sleeps. */
   spinUs?: number;
@@ -52,7 +54,7 @@ export abstract class FdPort implements Port {
   readonly mac: Uint8Array;
   readonly mtu: number;
   readonly checksumOffload: boolean;
-  readonly gsoMaxBytes: number;
+  readonly gsoMaxBytes = MAX_PACKET_BYTES;
   frame: Uint8Array;
   readonly frameAt: number;
   onRoom: () => void = () => {};
@@ -65,6 +67,10 @@ export abstract class FdPort implements Port {
   protected inPackets = 0;
   protected inBytes = 0;
   protected inDrops = 0;
+  /** How segments leave that are cut here. */
+  readonly #cutting: Cutting;
+  /** Addresses in `tx`, by offset: a number that is to become one costs as much as a checksum. */
+  readonly #addrs = new Map<number, bigint>();
   readonly #pump: Pump;
   #outPackets = 0;
   #outBytes = 0;
@@ -78,11 +84,11 @@ export abstract class FdPort implements Port {
     this.mac = mac;
     this.mtu = mtu;
     this.checksumOffload = offload;
-    this.gsoMaxBytes = offload ? MAX_PACKET_BYTES : 0;
     this.fd = fd;
     this.tx = allocate(FRAME_BYTES);
     this.frame = new Uint8Array(this.tx.buffer);
     this.frameAt = headerBytes;
+    this.#cutting = { medium: this.medium, emit: (bytes, at, end, info) => this.#sendWhole(bytes, at, end, info) };
     this.#pump = new Pump({
       fd,
       drain: (limit) => this.drain(limit),
@@ -95,8 +101,8 @@ export abstract class FdPort implements Port {
   /** Delivers at most `limit` frames to the sink; answers how many there were. */
   protected abstract drain(limit: number): number;
 
-  /** Sends the first `bytes` of `tx`; whether the host took all of them. */
-  protected abstract transmit(bytes: number): boolean;
+  /** Sends `bytes` at an address in `tx`, the vnet header among them; whether the host took all of them. */
+  protected abstract transmit(addr: bigint, bytes: number): boolean;
 
   /** Lets go of what is mapped. */
   protected unmap(): void {}
@@ -127,11 +133,31 @@ export abstract class FdPort implements Port {
 
   end(bytes: number, info: FrameInfo): void {
     if (this.closed) return void this.#outDrops++;
-    if (this.frameAt > 0) writeVnet(this.frame, 0, info);
-    if (this.transmit(this.frameAt + bytes)) {
+    const { frame, frameAt } = this;
+    if (this.checksumOffload || info.checksum !== CHECKSUM.partial) return this.#send(frameAt, bytes, info);
+    segmentInPlace(frame, frameAt, frameAt + bytes, info, this.#cutting);
+  }
+
+  /** Sends a frame that the host is to do nothing about. */
+  #sendWhole(bytes: Uint8Array, at: number, end: number, info: FrameInfo): void {
+    completeChecksum(bytes, at, end, info);
+    this.#send(at, end - at, PLAIN);
+  }
+
+  /** Sends the frame at `at`; in front of it is room for the vnet header. */
+  #send(at: number, bytes: number, info: FrameInfo): void {
+    const { frameAt } = this, start = at - frameAt;
+    if (frameAt > 0) writeVnet(this.frame, start, info);
+    if (this.transmit(start === 0 ? this.tx.addr : this.#addrOf(start), frameAt + bytes)) {
       this.#outPackets++;
       this.#outBytes += bytes;
     } else this.#outDrops++; // the interface is down, its queue full, or Linux refuses the frame
+  }
+
+  #addrOf(at: number): bigint {
+    let addr = this.#addrs.get(at);
+    if (addr === undefined) this.#addrs.set(at, addr = this.tx.addr + BigInt(at));
+    return addr;
   }
 
   cancel(): void {}

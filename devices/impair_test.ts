@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { ManualClock } from "../tests/manual_clock.ts";
 import { interop, program } from "../tests/skip.ts";
-import { CHECKSUM, PLAIN, type Port } from "../core/link.ts";
+import { PLAIN, type Port } from "../core/link.ts";
 import { Cable } from "./fabric.ts";
-import { checksumsOk, frameOf, Keeper, send } from "./frames_fixture.ts";
+import { frameOf, Keeper, send } from "./frames_fixture.ts";
 import { formatImpairment, Impair, parseImpairment } from "./impair.ts";
 import { Nic } from "./nic.ts";
 import { pcapFrame, pcapHeader } from "./pcap.ts";
-import { completeChecksum, segment } from "./segment.ts";
 import { traceLine } from "./trace.ts";
 
 const A = Uint8Array.of(2, 0, 0, 0, 0, 1), B = Uint8Array.of(2, 0, 0, 0, 0, 2);
@@ -107,41 +106,6 @@ Deno.test("impair: its words are read back, and what is none of them is refused"
   assert.equal(parseImpairment(["rate", "1.5gbit"]).rate, 1.5e9);
   for (const bad of ["loss 101%", "loss -1", "delay 10", "rate fast", "los 1%", "loss", "__proto__ 1"]) {
     assert.throws(() => parseImpairment(bad.split(" ")), { code: "EINVAL" }, bad);
-  }
-});
-
-for (const proto of ["tcp", "udp"] as const) {
-  Deno.test(`segment: a ${proto} super-frame is cut into segments with right headers and checksums`, () => {
-    const [frame, info] = frameOf({ to: B, from: A, proto, payload: 5001, gsoBytes: 1400 });
-    const parts: Uint8Array[] = [];
-    segment(frame, 0, frame.length, info, {
-      medium: "ether",
-      emit(bytes, at, end, about) {
-        const part = bytes.slice(at, end);
-        completeChecksum(part, 0, part.length, about);
-        parts.push(part);
-      },
-    });
-    assert.equal(parts.length, 4);
-    const l4 = proto === "tcp" ? 54 : 42, view = (part: Uint8Array) => new DataView(part.buffer);
-    assert(parts.every(checksumsOk));
-    assert.deepEqual(parts.map((part) => part.length - l4), [1400, 1400, 1400, 801]);
-    assert.deepEqual(parts.map((part) => view(part).getUint16(18)), [1, 2, 3, 4], "identification");
-    assert.deepEqual(parts.flatMap((part) => [...part.subarray(l4)]), [...frame.subarray(l4)]);
-    if (proto === "udp") return;
-    assert.deepEqual(parts.map((part) => view(part).getUint32(38) - 1_000_000), [0, 1400, 2800, 4200]);
-    assert.deepEqual(parts.map((part) => part[47]), [0x10, 0x10, 0x10, 0x18], "PSH on the last alone");
-  });
-}
-
-Deno.test("segment: headers that do not fit the info leave the frame as it is", () => {
-  const [frame, info] = frameOf({ to: B, from: A, proto: "tcp", payload: 3000, gsoBytes: 1000 });
-  for (
-    const wrong of [{ checksumStart: 60_000 }, { gsoBytes: 0 }, { checksum: CHECKSUM.present }, { checksumStart: 3 }]
-  ) {
-    let count = 0;
-    segment(frame, 0, frame.length, { ...info, ...wrong }, { medium: "ether", emit: () => count++ });
-    assert.equal(count, 1);
   }
 });
 

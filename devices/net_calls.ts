@@ -58,12 +58,12 @@ export function errno(): number {
 
 let errnoCell: Int32Array | undefined;
 
-/** What a call answered, unless it failed: then an Err, `what` in its words. */
-export function must(result: number, what: string): number {
+/** What a call answered, unless it failed: then an Err, `what` in its words; `caps` is what else than root may do it. */
+export function must(result: number, what: string, caps = "CAP_NET_ADMIN and CAP_NET_RAW"): number {
   if (result >= 0) return result;
   const number = errno();
   const { code } = errFromErrno(number);
-  const hint = number === 1 || number === 13 ? " (needs root, or CAP_NET_ADMIN and CAP_NET_RAW)" : "";
+  const hint = number === 1 || number === 13 ? ` (needs root, or ${caps})` : "";
   throw new Err(code, `${what}: ${errFromErrno(number).message}${hint}`);
 }
 

@@ -93,8 +93,8 @@ export class Packet extends FdPort {
     return super.counters();
   }
 
-  protected transmit(bytes: number): boolean {
-    return this.calls.send(this.fd, this.tx.addr, bytes, MSG_DONTWAIT) > 0;
+  protected transmit(addr: bigint, bytes: number): boolean {
+    return this.calls.send(this.fd, addr, bytes, MSG_DONTWAIT) > 0;
   }
 
   protected override unmap(): void {

@@ -1,104 +1,129 @@
 /**
  * What an offloading device does, in software: super-frames cut into segments, checksums summed up.
  *
- * Layer: devices, pure; the impairment cuts what it treats, so that a loss loses one segment, and the pcap writer sums
- * up what it shows. Only frames with FrameInfo of a stack or of Linux come here; one whose headers do not fit its
- * FrameInfo is left as it is.
+ * Layer: devices, pure; a port does it where its host does not, the impairment cuts what it treats, so that a loss loses one
+ * segment, and the pcap writer sums up what it shows. Only frames with FrameInfo of a stack or of Linux come here; one whose
+ * headers do not fit its FrameInfo is left as it is.
  *
  * See Documentation/networking/segmentation-offloads.rst of Linux.
  */
 
+import { checksum, fold } from "../core/checksum.ts";
 import { CHECKSUM, type FrameInfo, type FrameSink, GSO } from "../core/link.ts";
 import { makeInfo } from "./vnet.ts";
 
 const VLAN = 0x8100;
-const FIN_PSH = 0x09, CWR = 0x80;
-const IPV4_ID = 4, IPV4_CHECKSUM = 10;
+const FIN_PSH = 0x09, CWR = 0x80, DF = 0x40;
+const IPV4_ID = 4, IPV4_FLAGS = 6, IPV4_CHECKSUM = 10, TCP_SEQ = 4, TCP_FLAGS = 13;
+
+/** How frames begin, and who takes the segments. */
+export interface Cutting {
+  medium: "ether" | "ip";
+  /** Bytes and info are borrowed until it returns. */
+  emit: FrameSink["frame"];
+}
 
 /** Adds up what CHECKSUM.partial has left to do, in place. */
 export function completeChecksum(bytes: Uint8Array, at: number, end: number, info: FrameInfo): void {
   const start = at + info.checksumStart, field = start + info.checksumOffset;
   if (info.checksum !== CHECKSUM.partial || field + 2 > end) return;
-  const sum = ~fold(sumWords(bytes, start, end)) & 0xffff;
+  const sum = checksum(bytes, start, end);
   put16(bytes, field, sum === 0 && info.checksumOffset === 6 ? 0xffff : sum); // UDP's 0 means "none"
 }
 
 /**
  * Calls `emit` with each segment of a super-frame, in order, its checksum left to do as that of the whole; with the
- * frame itself when it is none. Bytes and info given to `emit` are borrowed until it returns.
+ * frame itself when it is none. The frame stays as it is.
  */
-export function segment(
+export function segment(bytes: Uint8Array, at: number, end: number, info: FrameInfo, cutting: Cutting): void {
+  if (info.gso === GSO.none) cutting.emit(bytes, at, end, info);
+  else segmentInPlace(bytes.slice(at, end), 0, end - at, info, cutting);
+}
+
+/**
+ * The same without a copy of the payload: each segment's headers are written in front of its payload, over that of the segment
+ * before, which `emit` has done with.
+ */
+export function segmentInPlace(bytes: Uint8Array, at: number, end: number, info: FrameInfo, cutting: Cutting): void {
+  const whole = wholeOf(bytes, at, end, info, cutting.medium);
+  if (whole === undefined) return cutting.emit(bytes, at, end, info);
+  const { head, payload } = whole, { gsoBytes } = info;
+  const about: FrameInfo = { ...makeInfo(), checksum: CHECKSUM.partial };
+  about.checksumStart = info.checksumStart;
+  about.checksumOffset = info.checksumOffset;
+  for (let sent = 0; sent < payload; sent += gsoBytes) {
+    const from = at + sent, count = Math.min(gsoBytes, payload - sent);
+    fixHeaders(whole, sent, count);
+    for (let i = 0; i < head.length; i++) bytes[from + i] = head[i];
+    cutting.emit(bytes, from, from + head.length + count, about);
+  }
+}
+
+/** A super-frame, and the headers of the segment in hand. */
+interface Whole {
+  info: FrameInfo;
+  head: Uint8Array;
+  /** Where IP's header begins. */
+  network: number;
+  payload: number;
+  /** For how much payload the headers' lengths are. */
+  count: number;
+  /** As the whole has them. */
+  seq: number;
+  flags: number;
+}
+
+/** What is to be cut; undefined: nothing. */
+function wholeOf(
   bytes: Uint8Array,
   at: number,
   end: number,
   info: FrameInfo,
-  { medium, emit }: { medium: "ether" | "ip"; emit: FrameSink["frame"] },
-): void {
+  medium: "ether" | "ip",
+): Whole | undefined {
   const transport = at + info.checksumStart;
   const headerEnd = info.gso === GSO.udp ? transport + 8 : transport + (bytes[transport + 12] >>> 4) * 4;
   const isSuper = info.gso !== GSO.none && info.checksum === CHECKSUM.partial && info.gsoBytes > 0;
   const network = medium === "ip" ? 0 : get16(bytes, at + 12) === VLAN ? 18 : 14;
   if (!isSuper || headerEnd > end || info.checksumStart < network + 20 || end - headerEnd <= info.gsoBytes) {
-    return emit(bytes, at, end, info);
+    return undefined;
   }
-  const cut: FrameInfo = { ...makeInfo(), checksum: CHECKSUM.partial };
-  cut.checksumStart = info.checksumStart;
-  cut.checksumOffset = info.checksumOffset;
-  const headers = headerEnd - at, one = new Uint8Array(headers + info.gsoBytes);
-  for (let from = headerEnd, index = 0; from < end; from += info.gsoBytes, index++) {
-    const to = Math.min(end, from + info.gsoBytes);
-    one.set(bytes.subarray(at, headerEnd));
-    one.set(bytes.subarray(from, to), headers);
-    const whole = { network, headers, payload: end - headerEnd, sent: from - headerEnd, index, isLast: to === end };
-    fixHeaders(one, to - from, info, whole);
-    emit(one, 0, headers + to - from, cut);
-  }
+  const head = bytes.slice(at, headerEnd), payload = end - headerEnd;
+  const seq = get32(bytes, transport + TCP_SEQ), flags = bytes[transport + TCP_FLAGS];
+  return { info, head, network, payload, count: payload, seq, flags };
 }
 
-/** Where a segment is in the whole. */
-interface Place {
-  /** Bytes before the IP header, and of all headers. */
-  network: number;
-  headers: number;
-  payload: number;
-  sent: number;
-  index: number;
-  isLast: boolean;
+/** Makes the headers those of the segment with `count` bytes behind the first `sent`; most differ in little from the one before. */
+function fixHeaders(whole: Whole, sent: number, count: number): void {
+  const { info, head, network, payload, seq, flags } = whole, transport = info.checksumStart;
+  if (count !== whole.count) fixLengths(whole, count);
+  // Where it is not to be cut in fragments, IPv4's identification means nothing (RFC 6864).
+  if (sent > 0 && head[network] >>> 4 === 4 && (head[network + IPV4_FLAGS] & DF) === 0) {
+    put16(head, network + IPV4_ID, get16(head, network + IPV4_ID) + 1);
+    sealIpv4(head, network, transport);
+  }
+  if (info.gso === GSO.udp) return;
+  put32(head, transport + TCP_SEQ, seq + sent);
+  head[transport + TCP_FLAGS] = flags & ~(sent + count < payload ? FIN_PSH : 0) & ~(sent > 0 ? CWR : 0);
 }
 
-/** Makes the headers of the whole those of one segment of `payload` bytes. */
-function fixHeaders(one: Uint8Array, payload: number, info: FrameInfo, whole: Place): void {
-  const transport = info.checksumStart, before = whole.headers - transport + whole.payload;
-  const bytes = whole.headers - transport + payload;
-  fixIp(one, whole.network, transport, bytes, whole.index);
-  if (info.gso === GSO.udp) put16(one, transport + 4, 8 + payload);
-  else {
-    put32(one, transport + 4, get32(one, transport + 4) + whole.sent);
-    if (!whole.isLast) one[transport + 13] &= ~FIN_PSH;
-    if (whole.index > 0) one[transport + 13] &= ~CWR;
-  }
+/** Sets the lengths for so much payload, and the checksums that they are in. */
+function fixLengths(whole: Whole, count: number): void {
+  const { info, head, network } = whole, transport = info.checksumStart, header = head.length - transport;
   const field = transport + info.checksumOffset;
-  put16(one, field, fold(get16(one, field) + (~before & 0xffff) + bytes));
+  if (head[network] >>> 4 === 6) put16(head, network + 4, head.length - network - 40 + count);
+  else {
+    put16(head, network + 2, head.length - network + count);
+    sealIpv4(head, network, transport);
+  }
+  if (info.gso === GSO.udp) put16(head, transport + 4, header + count);
+  put16(head, field, fold(get16(head, field) + (~(header + whole.count) & 0xffff) + header + count));
+  whole.count = count;
 }
 
-/** IP's length, `transport` and what follows being `bytes` long; IPv4's identification and checksum too. */
-function fixIp(one: Uint8Array, at: number, transport: number, bytes: number, index: number): void {
-  if (one[at] >>> 4 === 6) return put16(one, at + 4, transport + bytes - at - 40);
-  put16(one, at + 2, transport + bytes - at);
-  put16(one, at + IPV4_ID, get16(one, at + IPV4_ID) + index);
-  put16(one, at + IPV4_CHECKSUM, 0);
-  put16(one, at + IPV4_CHECKSUM, ~fold(sumWords(one, at, transport)) & 0xffff);
-}
-
-function sumWords(bytes: Uint8Array, at: number, end: number): number {
-  let total = 0;
-  for (; at + 1 < end; at += 2) total += bytes[at] << 8 | bytes[at + 1];
-  return at < end ? total + (bytes[at] << 8) : total;
-}
-
-function fold(total: number): number {
-  while (total > 0xffff) total = (total & 0xffff) + Math.floor(total / 0x10000);
-  return total;
+function sealIpv4(head: Uint8Array, network: number, transport: number): void {
+  put16(head, network + IPV4_CHECKSUM, 0);
+  put16(head, network + IPV4_CHECKSUM, checksum(head, network, transport));
 }
 
 function get16(bytes: Uint8Array, at: number): number {
@@ -106,12 +131,12 @@ function get16(bytes: Uint8Array, at: number): number {
 }
 
 function get32(bytes: Uint8Array, at: number): number {
-  return (get16(bytes, at) << 16 | get16(bytes, at + 2)) >>> 0;
+  return get16(bytes, at) << 16 | get16(bytes, at + 2);
 }
 
 function put16(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value >>> 8 & 0xff;
-  bytes[at + 1] = value & 0xff;
+  bytes[at] = value >>> 8;
+  bytes[at + 1] = value;
 }
 
 function put32(bytes: Uint8Array, at: number, value: number): void {

@@ -3,7 +3,8 @@
  *
  * Layer: devices, on fd_port.ts; plugins/ether opens it. Frames carry a virtio net header, so that Linux gives and takes checksums
  * that are not summed up and frames of 64 KiB (segmentation offload), both ways. An interface may have several queues,
- * each a Tap of its own for an isolate of its own; Linux keeps a flow on one queue.
+ * each a Tap of its own for an isolate of its own; Linux keeps a flow on one queue. Without that header frames are of the MTU,
+ * cut by fd_port.ts, and Linux merges them again (host_gro.ts).
  *
  * What holds always: one buffer each way, so the bytes stay in the cache; an interface that was made by opening goes
  * with its last queue.
@@ -11,7 +12,7 @@
  * See Documentation/networking/tuntap.rst of Linux.
  */
 
-import { Err } from "../core/err.ts";
+import { Err, toErr } from "../core/err.ts";
 import { FdPort, type FdPortOptions, FRAME_BYTES } from "./fd_port.ts";
 import {
   allocate,
@@ -32,10 +33,11 @@ import {
   O_RDWR,
   setHostInterface,
 } from "./net_calls.ts";
+import { setHostGro } from "./host_gro.ts";
 import { randomMac } from "./mac.ts";
 import { readVnet, VNET_BYTES } from "./vnet.ts";
 
-const IFF_TAP = 2, IFF_NO_PI = 0x1000, IFF_VNET_HDR = 0x4000, IFF_MULTI_QUEUE = 0x100;
+const IFF_TAP = 2, IFF_NAPI = 0x10, IFF_NO_PI = 0x1000, IFF_VNET_HDR = 0x4000, IFF_MULTI_QUEUE = 0x100;
 const TUNSETIFF = 0x400454can, TUNSETOFFLOAD = 0x400454d0n, TUNSETVNETHDRSZ = 0x400454d8n;
 const TUN_F_CSUM = 1, TUN_F_TSO4 = 2, TUN_F_TSO6 = 4, TUN_F_USO = 0x60;
 const FLAGS_AT = 16;
@@ -51,6 +53,8 @@ export interface TapOptions extends FdPortOptions, HostSettings {
   mac?: Uint8Array;
   /** Checksum and segmentation offload both ways, with the vnet header; true when not said. */
   offload?: boolean;
+  /** Without offload: whether Linux merges what it is sent (GRO); true when not said. Needs CAP_SYS_ADMIN, too. */
+  gro?: boolean;
   /** Whether the interface may have more queues; then all of them are opened so. */
   multiQueue?: boolean;
 }
@@ -59,16 +63,28 @@ export interface TapOptions extends FdPortOptions, HostSettings {
  * Opens a queue. EPERM without CAP_NET_ADMIN, EBUSY when another has the interface, EINVAL for a queue of another kind.
  */
 export function openTap(options: TapOptions): Tap {
+  const { offload = true, gro = true } = options;
+  if (offload || !gro) return openQueue(options, 0, "off");
+  try {
+    return openQueue(options, IFF_NAPI, "on");
+  } catch (thrown) {
+    // It is tried once more, and what is wrong with anything else shows itself again.
+    return openQueue(options, 0, `off: ${toErr(thrown).message}`);
+  }
+}
+
+function openQueue(options: TapOptions, napi: number, gro: string): Tap {
   const calls = netCalls(), { name, offload = true, multiQueue = false } = options;
   const ifreq = new Ifreq(name);
   const fd = must(calls.open(cstr("/dev/net/tun"), O_RDWR | O_NONBLOCK | O_CLOEXEC), "/dev/net/tun");
   try {
-    const flags = IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0) | (multiQueue ? IFF_MULTI_QUEUE : 0);
+    const flags = IFF_TAP | IFF_NO_PI | napi | (offload ? IFF_VNET_HDR : 0) | (multiQueue ? IFF_MULTI_QUEUE : 0);
     ifreq.view.setUint16(FLAGS_AT, flags, true);
     must(calls.ioctl(fd, TUNSETIFF, ifreq.bytes), `tap ${name}`);
     if (offload) setOffload(calls, fd, name);
+    if (napi !== 0) setHostGro(name);
     setHostInterface(name, options);
-    return new Tap(fd, options, hostInterface(name).mtu);
+    return new Tap(fd, options, hostInterface(name).mtu, gro);
   } catch (thrown) {
     calls.close(fd);
     throw thrown;
@@ -86,13 +102,16 @@ function setOffload(calls: NetCalls, fd: number, name: string): void {
 /** See the head of this file. */
 export class Tap extends FdPort {
   readonly kind = "tap";
+  /** Whether Linux merges what it is sent: `on`, `off`, or `off: ` and why it can not. */
+  readonly gro: string;
   readonly #rx = allocate(FRAME_BYTES);
   readonly #rxBytes = new Uint8Array(this.#rx.buffer);
 
   /** Takes over the descriptor; use `openTap`. */
-  constructor(fd: number, options: TapOptions, mtu: number) {
+  constructor(fd: number, options: TapOptions, mtu: number, gro: string) {
     const headerBytes = options.offload === false ? 0 : VNET_BYTES;
     super({ fd, mac: options.mac ?? randomMac(), mtu, headerBytes }, options);
+    this.gro = gro;
   }
 
   protected drain(limit: number): number {
@@ -120,8 +139,8 @@ export class Tap extends FdPort {
     return count;
   }
 
-  protected transmit(bytes: number): boolean {
-    return this.calls.write(this.fd, this.tx.addr, bytes) === bytes;
+  protected transmit(addr: bigint, bytes: number): boolean {
+    return this.calls.write(this.fd, addr, bytes) === bytes;
   }
 }
 

@@ -3,6 +3,7 @@ import { netTest, run } from "../tests/netns.ts";
 import { program } from "../tests/skip.ts";
 import { CHECKSUM, GSO, PLAIN } from "../core/link.ts";
 import { frameOf, type Got, Keeper, send } from "./frames_fixture.ts";
+import { openPacket } from "./packet.ts";
 import { openTap, type Tap } from "./tap.ts";
 
 const OUR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
@@ -108,6 +109,42 @@ netTest("tap: super-frames of 60 KB come in whole, and go out for Linux to cut",
     assert.equal(sizes.length, Math.ceil(60_000 / 1400));
   });
 });
+
+netTest(
+  "tap: without offload super-frames are cut here, and merged there as behind a NIC, unless GRO is off",
+  [],
+  async () => {
+    const isTcp = ({ bytes }: Got) => bytes[12] === 8 && bytes[13] === 0 && bytes[23] === 6;
+    for (const gro of [true, false]) {
+      const tap = openTap({ name: "tap0", mac: OUR_MAC, up: true, offload: false, gro });
+      const seen = openPacket({ name: "tap0" }), keeper = new Keeper();
+      seen.attach(keeper);
+      assert.equal(tap.gro, gro ? "on" : "off");
+      send(tap, ...frameOf({ to: seen.mac, from: tap.mac, proto: "tcp", payload: 4000, gsoBytes: 1400 }));
+      assert.equal(tap.counters().outPackets, 3);
+      const { bytes, info } = await keeper.find((got) => isTcp(got) && (gro || got.bytes[47] === 0x18));
+      const frames = keeper.got.filter(isTcp).map(({ bytes }) => bytes.length - 54);
+      assert.deepEqual(frames, gro ? [4000] : [1400, 1400, 1200]);
+      assert.deepEqual([info.gso, info.gsoBytes], gro ? [GSO.tcp4, 1400] : [GSO.none, 0]);
+      assert.deepEqual(bytes.at(-1), (3999 * 7) & 255);
+      await seen.close();
+      await tap.close();
+    }
+  },
+);
+
+netTest(
+  "tap: where the interface can not be told to merge, it works without, and says why",
+  [program("setpriv")],
+  async () => {
+    const script = `const { openTap } = await import("${new URL("tap.ts", import.meta.url)}");
+    const tap = openTap({ name: "tap0", offload: false });
+    console.log(tap.gro);
+    await tap.close();`;
+    const said = await run("setpriv", "--bounding-set", "-sys_admin", Deno.execPath(), "eval", script);
+    assert.match(said, /^off: gro_flush_timeout of tap0: .*CAP_SYS_ADMIN/);
+  },
+);
 
 netTest("tap: after a sleep the first frame still comes, and closing ends what waits", [program("ip")], async () => {
   await withTap(async (tap, keeper) => {

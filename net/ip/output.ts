@@ -120,7 +120,7 @@ export class Output implements IpLower {
     if (info.gso !== GSO.none && link.gsoMaxBytes < end - at) {
       return this.#segment(hop, bytes, at, end, info, infoLinkBytes, forwarded);
     }
-    if (info.checksum === CHECKSUM.partial && !link.checksumOffload) {
+    if (info.checksum === CHECKSUM.partial && info.gso === GSO.none && !link.checksumOffload) {
       const from = at - infoLinkBytes + info.checksumStart;
       finishPartial(bytes, from, end, from + info.checksumOffset, protoOf(bytes, at) === PROTO.udp);
       info = PLAIN;

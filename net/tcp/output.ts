@@ -4,6 +4,9 @@
  *
  * Layer: net/tcp, above emit.ts. The stack calls `output` for each connection that was touched, once a batch.
  *
+ * What is sent at once ends with PSH, even if more waits in the queue: a device that merges segments (GRO) keeps the last one
+ * for others otherwise.
+ *
  * See RFC 9293, 3.8.6 (silly windows, Nagle, zero-window probes), 3.7.4; RFC 6675, 5; RFC 3042 falls out of the pipe.
  */
 
@@ -209,7 +212,7 @@ export function sendFresh(conn: Conn, count: number, fin: boolean): number {
   const { snd, layer } = conn;
   if (snd.board.count === 0) restartIdle(conn);
   const offset = seqDiff(snd.nxt, snd.una);
-  const flags = (fin ? FIN : 0) | (count > 0 && offset + count === snd.ring.length ? PSH : 0);
+  const flags = (fin ? FIN : 0) | (count > 0 ? PSH : 0);
   const sent = emitData(conn, snd.nxt, flags, offset, count, true);
   if (sent < 0) return LINK_FULL;
   if (sent < count) fin = false;

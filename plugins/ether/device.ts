@@ -19,6 +19,7 @@ export interface EtherOptions {
   mac?: string;
   mtu?: number;
   offload: boolean;
+  gro: boolean;
   queues: number;
   spinUs: number;
   txqueuelen: number;
@@ -56,14 +57,13 @@ export function openDevice(options: EtherOptions, around: Surroundings): Port[] 
 type Opening = EtherOptions & { name: string; as: string; macBytes: Uint8Array | undefined };
 
 const DEVICES: Record<string, (options: Opening, around: Surroundings) => Port[]> = {
-  tap: ({ name, as, macBytes: mac, mtu, offload, queues, spinUs, txqueuelen, hostAddress: address }, around) => {
-    const onFault = faultLog(`tap ${name}`, around);
-    const settings = { name, as, mac, mtu, offload, spinUs, txqueuelen, address, up: true, onFault };
-    const first = openTap({ ...settings, multiQueue: queues > 1 });
-    const others = Array.from(
-      { length: queues - 1 },
-      () => openTap({ name, as, mac: first.mac, offload, spinUs, onFault, multiQueue: true }),
-    );
+  tap: ({ name, as, macBytes: mac, mtu, offload, gro, queues, spinUs, txqueuelen, hostAddress: address }, around) => {
+    const queue = { name, as, offload, gro, spinUs, onFault: faultLog(`tap ${name}`, around), multiQueue: queues > 1 };
+    const first = openTap({ ...queue, mac, mtu, txqueuelen, address, up: true });
+    if (first.gro.startsWith("off:")) {
+      around.log(`tap ${name}: gro ${first.gro}; frames are slower to send (try: offload)`);
+    }
+    const others = Array.from({ length: queues - 1 }, () => openTap({ ...queue, mac: first.mac }));
     return [first, ...others];
   },
   packet: ({ name, as, macBytes: mac, spinUs, offload }, around) => {

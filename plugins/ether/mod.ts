@@ -122,8 +122,10 @@ function interfaceCtl(nics: Nic[]): Described {
 }
 
 function settingsText(nics: Nic[]): string {
-  const [nic] = nics, spin = "spinUs" in nic.device ? `spin ${nic.device.spinUs}\n` : "";
-  return `impair ${formatImpairment(nic.impairment) || "off"}\n${spin}`;
+  const [{ impairment, device }] = nics, lines = [`impair ${formatImpairment(impairment) || "off"}`];
+  if ("spinUs" in device) lines.push(`spin ${device.spinUs}`);
+  if ("gro" in device) lines.push(`offload ${device.checksumOffload ? "on" : "off"}`, `gro ${device.gro}`);
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 /** Each queue has dice of its own, from one seed. */

@@ -292,6 +292,18 @@ function echoReply(request: Uint8Array): Uint8Array {
   return reply;
 }
 
+netTest("ether: a TAP says whether it is left to Linux to cut frames, or to merge those that are cut", [], async () => {
+  const cases = [[{}, "offload on\ngro off\n"], [{ offload: false }, "offload off\ngro on\n"], [
+    { offload: false, gro: false },
+    "offload off\ngro off\n",
+  ]] as const;
+  for (const [options, said] of cases) {
+    await using running = await load(newKernel(), "ether0", { device: "tap tap0", queues: 2, ...options });
+    const ctl = await running.files.read("ether0/ctl");
+    assert(ctl.endsWith(said), ctl);
+  }
+});
+
 netTest("ether: a TAP of two queues stands in the table as two, and frames leave by either", [], async () => {
   const kernel = newKernel();
   await using running = await load(kernel, "ether0", { device: "tap tap0", queues: 2, mac: A });
