@@ -10,8 +10,9 @@
  * names: TAP, IP, PEERIP, MASK, MTU; OFFLOAD is 1 where frames may be larger than the MTU (only an --offload-peer is
  * asked). The TAP is there, and has PEERIP. The peer prints `ready` when it serves, and ends at SIGTERM.
  *
- * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `stack alone`, without them; `Linux`, two
- * stacks of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500
+ * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `without gro`, the same when Linux does not merge
+ * the frames that it is sent (peers do not ask Linux for that), asked for `frames` only; `stack alone`, without plugins; `Linux`,
+ * two stacks of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500
  * bytes: requests and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of
  * 1 Gbit/s and 10 ms (bench/c/badlink.c), the same for all. Streams have the client on CPU A and the stack on B;
  * requests and connections have both on B. Each is warmed up first.
@@ -48,7 +49,9 @@ interface Group {
 interface Peer {
   name: string;
   canOffload: boolean;
-  start(offload: boolean): Promise<Children>;
+  /** It is asked for this group alone. */
+  only?: string;
+  start(group: Group): Promise<Children>;
 }
 
 type Children = Deno.ChildProcess[];
@@ -72,7 +75,7 @@ const flags = readFlags("net_peers", {
   peer: commands(),
   "offload-peer": commands(),
   only: partsOf(() => GROUPS.map(({ name }) => name)),
-  skip: partsOf(() => ["ring9", "stack alone", "Linux"]),
+  skip: partsOf(() => ["ring9", "without gro", "stack alone", "Linux"]),
   rounds: count(3),
   seconds: seconds(1.5),
   json: onOff(),
@@ -84,8 +87,14 @@ for (const at of [load, link]) {
   await run("gcc", "-O2", "-o", at, new URL(`./c/${at.slice(dir.length + 1)}.c`, import.meta.url).pathname);
 }
 const peers: Peer[] = [
-  { name: "ring9", canOffload: true, start: (offload) => startRing9("stack.ts", offload) },
-  { name: "stack alone", canOffload: true, start: (offload) => startRing9("stack_alone.ts", offload) },
+  { name: "ring9", canOffload: true, start: (group) => startRing9("stack.ts", group) },
+  {
+    name: "without gro",
+    canOffload: false,
+    only: "frames",
+    start: (group) => startRing9("stack.ts", group, "--no-gro"),
+  },
+  { name: "stack alone", canOffload: true, start: (group) => startRing9("stack_alone.ts", group) },
   { name: "Linux", canOffload: true, start: startCable },
   ...flags["offload-peer"].map((peer) => named(peer, true)),
   ...flags.peer.map((peer) => named(peer, false)),
@@ -94,8 +103,8 @@ const peers: Peer[] = [
 /** By group and measure, then by peer: a figure a round. */
 const figures = new Map<string, Map<string, number[]>>();
 for (const group of GROUPS.filter(({ name }) => only?.some((part) => name.includes(part)) ?? true)) {
-  const able = peers.filter(({ name, canOffload }) =>
-    !skip.some((part) => name.includes(part)) && (canOffload || !group.offload)
+  const able = peers.filter(({ name, canOffload, only = group.name }) =>
+    !skip.some((part) => name.includes(part)) && (canOffload || !group.offload) && only === group.name
   );
   for (let round = 0; round < rounds; round++) {
     for (const peer of able) await inNetns(() => measure(group, peer, round));
@@ -106,7 +115,7 @@ report();
 
 /** A peer of the command line. */
 function named({ name, command }: { name: string; command: string }, canOffload: boolean): Peer {
-  const start = async (offload: boolean) => [await spawnReady(offload, "sh", "-c", `exec ${command}`)];
+  const start = async ({ offload }: Group) => [await spawnReady(offload, "sh", "-c", `exec ${command}`)];
   return { name, canOffload, start };
 }
 
@@ -118,7 +127,7 @@ async function measure(group: Group, peer: Peer, round: number): Promise<void> {
     if (group.link !== undefined) children.push(await startLink(group.link, round));
     await run("ip", "addr", "add", `${LINUX}/24`, "dev", outer);
     for (const name of new Set(["tap0", outer])) await run("ip", "link", "set", name, "up");
-    children.push(...await peer.start(group.offload));
+    children.push(...await peer.start(group));
     for (const { name, mode, cpu, port, warm } of group.measures) {
       const load = (seconds: number) => callLoad(mode, cpu, port, seconds);
       await load(warm);
@@ -150,13 +159,16 @@ async function startLink(words: string, round: number): Promise<Deno.ChildProces
   return await untilReady(child.spawn());
 }
 
-async function startRing9(script: string, offload: boolean): Promise<Children> {
-  const path = new URL(script, import.meta.url).pathname, less = offload ? [] : ["--no-offload"];
-  return [await spawnReady(offload, Deno.execPath(), "run", "-A", V8, path, ...less)];
+/** On a bad link each frame has its own fate, and none is merged before it. */
+async function startRing9(script: string, { offload, link }: Group, ...words: string[]): Promise<Children> {
+  const path = new URL(script, import.meta.url).pathname;
+  if (!offload) words.push("--no-offload");
+  if (link !== undefined) words.push("--no-gro");
+  return [await spawnReady(offload, Deno.execPath(), "run", "-A", V8, path, ...words)];
 }
 
 /** Linux as the stack under test: another namespace, reached by a TAP of its own. */
-async function startCable(offload: boolean): Promise<Children> {
+async function startCable({ offload }: Group): Promise<Children> {
   const cable = new Deno.Command(load, { args: ["cable", `${B}`, "tap0", "tap1", offload ? "1" : "0"] }).spawn();
   const other = new Deno.Command("unshare", { args: ["-n", "sleep", "600"] }).spawn();
   const there = ["-t", `${other.pid}`, "-n"], inside = (...words: string[]) => run("nsenter", ...there, "ip", ...words);

@@ -5,7 +5,7 @@
  * Run as root: TAP=tap0 IP=10.0.0.2 PEERIP=10.0.0.1 MASK=255.255.255.0 MTU=1500 deno task bench:stack [--no-offload]
  *
  * `PEERIP` is Linux's address, set on the TAP if it is not there yet. `--no-offload` turns the vnet header off: each frame
- * has its checksum and no more than the MTU. `--cc NAME` chooses the congestion control, `--spin US` how long an idle device is looked
+ * has its checksum and no more than the MTU; `--no-gro`, that Linux does not merge those then. `--cc NAME` chooses the congestion control, `--spin US` how long an idle device is looked
  * at before it sleeps. It prints `ready` when it serves, and runs until it is stopped.
  */
 
@@ -28,7 +28,12 @@ import { micros, oneOf, onOff, readFlags, refuse } from "./flags.ts";
 /** What one read or write carries. */
 const IO_BYTES = 64 << 10, MAX_DATAGRAM = 65_535 + 52;
 
-const flags = readFlags("bench:stack", { "no-offload": onOff(), cc: oneOf(CC_NAMES, "bbr"), spin: micros(50) });
+const flags = readFlags("bench:stack", {
+  "no-offload": onOff(),
+  "no-gro": onOff(),
+  cc: oneOf(CC_NAMES, "bbr"),
+  spin: micros(50),
+});
 
 /** A variable of the environment. */
 function env(name: string, otherwise?: string): string {
@@ -50,6 +55,7 @@ try {
     device: `tap ${tap}`,
     mtu,
     offload: !flags["no-offload"],
+    gro: !flags["no-gro"],
     spinUs: flags.spin,
     ...isThere(tap) ? {} : { hostAddress: `${peer}/${bits}` },
   });

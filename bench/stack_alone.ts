@@ -2,7 +2,7 @@
  * ring9's stack alone on a TAP, without plugins and files: what bench/stack.ts would do if /net cost nothing. It serves
  * discard (9), source (19) and echo (7, TCP) where an event of a connection is a function call.
  *
- * Run as root: TAP=tap0 IP=10.0.0.2 MTU=1500 deno run -A bench/stack_alone.ts [--no-offload]. The TAP has to be there,
+ * Run as root: TAP=tap0 IP=10.0.0.2 MTU=1500 deno run -A bench/stack_alone.ts [--no-offload [--no-gro]]. The TAP has to be there,
  * its Linux side with an address of the same 24 bits.
  */
 
@@ -12,7 +12,7 @@ import { Stack } from "../net/stack.ts";
 import type { Conn } from "../net/tcp/conn.ts";
 import { onOff, readFlags, refuse } from "./flags.ts";
 
-const flags = readFlags("stack_alone", { "no-offload": onOff() });
+const flags = readFlags("stack_alone", { "no-offload": onOff(), "no-gro": onOff() });
 
 const PREFIX = 24, BLOCK = Uint8Array.from({ length: 64 << 10 }, (_, i) => i * 31 >> 3);
 const name = Deno.env.get("TAP") ?? "tap0";
@@ -20,7 +20,7 @@ const ip = parseIp(Deno.env.get("IP") ?? "10.0.0.2") ?? refuse("stack_alone", "I
 const mac = Uint8Array.of(2, 0, 0, 0, 0, 9), mtu = Number(Deno.env.get("MTU") ?? 1500);
 const now = () => performance.now();
 
-const port = openTap({ name, mac, mtu, up: true, offload: !flags["no-offload"] });
+const port = openTap({ name, mac, mtu, up: true, offload: !flags["no-offload"], gro: !flags["no-gro"] });
 const stack = new Stack({
   random: (bytes) => crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>),
   wake: () => queueMicrotask(poll),
