@@ -55,9 +55,10 @@ const OUT_OF_MEMORY = "ERR_WORKER_OUT_OF_MEMORY";
 
 /**
  * How an isolate waits. On the kernel's own CPU it may nap for longer than the kernel, which has sockets to look after:
- * between two requests of one client it is then woken for a quarter of what it costs to wake an event loop.
+ * between two requests of one client it is then woken for a quarter of what it costs to wake an event loop. The limit is
+ * longer than a tick of Linux.
  */
-const ISOLATE_BUDGET: Readonly<Budget> = { ...DEFAULT_BUDGET, napMs: 2 };
+const ISOLATE_BUDGET: Readonly<Budget> = { ...DEFAULT_BUDGET, napMs: 2, napLimitMs: 20 };
 
 /** URLs of modules that a program reads in its name space begin so. */
 export const NS_URL = "ns://";

@@ -78,6 +78,7 @@ export class Session {
     this.srv = srv;
     this.remote = transport.remote;
     this.#transport = transport;
+    transport.busy = () => this.#flights.size > 0;
     this.fids = new FidTable(srv.limits, srv.fids);
     this.output = new Output(transport, srv.pool);
     this.#input = new Input(transport, srv.limits.msize);

@@ -66,12 +66,15 @@ class SlowDev extends Dev<string> {
 /** A client that says what it is told. */
 class Peer {
   readonly transport: Transport;
+  /** The server's end. */
+  readonly served: Transport;
   readonly ended: Promise<void>;
   #input: Input;
 
   constructor(srv: Srv, capacity?: number) {
     const [ours, theirs] = transportPair({ capacity });
     this.transport = ours;
+    this.served = theirs;
     this.ended = srv.serve(theirs);
     this.#input = new Input(ours, 1 << 24);
   }
@@ -140,6 +143,21 @@ Deno.test("a blocked read blocks nobody, and its answer comes when it comes", as
   assert.deepEqual(await peer.receive(), { type: m.Rread, tag: 12, data: Uint8Array.of(2) });
   dev.reads[0].resolve(Uint8Array.of(1));
   assert.deepEqual(await peer.receive(), { type: m.Rread, tag: 10, data: Uint8Array.of(1) });
+  peer.transport.close();
+  await peer.ended;
+});
+
+Deno.test("a transport is told whether requests are under way", async () => {
+  const { dev, peer } = await setUp();
+  assert.equal(peer.served.busy!(), false);
+  await peer.rpc(read(9, 2));
+  assert.equal(peer.served.busy!(), false);
+  await peer.send(read(10, 1), read(11, 2));
+  await peer.receive();
+  assert.equal(peer.served.busy!(), true);
+  dev.reads[0].resolve(Uint8Array.of(1));
+  await peer.receive();
+  assert.equal(peer.served.busy!(), false);
   peer.transport.close();
   await peer.ended;
 });

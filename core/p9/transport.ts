@@ -14,6 +14,8 @@ export interface Transport {
   readonly remote: string;
   /** Memory that both ends see, where there is any: large data goes by reference. */
   readonly blocks?: Blocks;
+  /** Set by who serves: whether requests are under way, so that waiting for the next must not block the isolate. */
+  busy?: () => boolean;
   /**
    * Reads at least one byte into `into`. Answers the count, or null at the end of the stream.
    * One that has bytes at hand may answer at once. One read at a time.

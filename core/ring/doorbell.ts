@@ -49,8 +49,13 @@ export interface Budget {
   spin: number;
   /** Turns of the event loop before parking. */
   turns: number;
-  /** How long a nap may be, and so how late the isolate's other events. */
+  /** How long a nap is worth while, and so how late the isolate's other events are as a rule. */
   napMs: number;
+  /**
+   * When a nap that nobody rings ends; `napMs` when not said. One that ends before the system's next tick has to set the
+   * CPU's timer, which on a virtual one takes longer than all the rest of the nap.
+   */
+  napLimitMs?: number;
 }
 
 /** The budget of an isolate that is told nothing else: about as long as waking a parked virtual CPU takes. */
@@ -185,9 +190,14 @@ export class Doorbell {
     });
   }
 
-  /** Work has been handed over, so what is waited for is due: naps, if the isolate was to park. */
+  /**
+   * Work is about to be handed over, and what is waited for is due: naps, if the isolate was to park. It is awake from here
+   * on, so who answers before it goes on need not ring.
+   */
   expect(): void {
-    if (this.budget.napMs > 0 && this.#share > 0 && !this.#eager()) this.#wake?.(false);
+    if (!this.#wake || this.budget.napMs === 0 || this.#share === 0 || this.#eager()) return;
+    Atomics.store(this.#words, 0, AWAKE);
+    this.#wake(false);
   }
 
   /** Waits and blocks the isolate: for one that has no event loop to serve. */
@@ -271,19 +281,19 @@ export class Doorbell {
     return false;
   }
 
-  /** Blocks the isolate until what is due has come, or for its share of `napMs`. */
+  /** Blocks the isolate until what is due has come, or for its share of the limit. */
   async #nap(): Promise<boolean> {
-    const napMs = this.budget.napMs * this.#share;
-    if (napMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
+    const { napMs, napLimitMs = napMs } = this.budget, limitMs = napLimitMs * this.#share;
+    if (limitMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
     await null; // who was woken by the same event has a step, and may hand over more
     const start = this.#monotonic?.();
     for (let i = 0; this.#giveWay && i < GIVE_WAYS; i++) {
       if (this.#settle("napped")) return true; // the other side may have run as soon as it was rung
       this.#giveWay();
     }
-    this.#block(this.#waiting, napMs);
+    this.#block(this.#waiting, limitMs);
     const came = this.#settle("napped");
-    if (start !== undefined) this.#learn(came);
+    if (start !== undefined) this.#learn(came && this.#monotonic!() - start <= napMs);
     return came;
   }
 

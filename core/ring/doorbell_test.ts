@@ -249,3 +249,15 @@ test("naps that follow one another leave the event loop its turns", async () => 
   }
   assert.ok(now > 10 && turns.count >= Math.floor(now / 2) - 2, `${turns.count} turns in ${now} ms`);
 });
+
+test("a nap may last longer than it is worth: then it ends with what it was for, and the next is half as long", async () => {
+  let now = 0;
+  const budget = { spin: 0, turns: 0, napMs: 2, napLimitMs: 60_000 };
+  const bell = new Doorbell(createBell(), { budget, monotonic: () => now += 5 });
+  const thing = new Thing();
+  thing.eager = false;
+  thing.due = true;
+  thing.arm = () => void (thing.here = true);
+  assert.equal(await bell.wait(thing), "napped");
+  assert.equal(bell.share, 0.5);
+});

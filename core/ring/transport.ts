@@ -136,6 +136,7 @@ class Pair implements RingTransport {
   readonly out: Producer;
   readonly doorbell: Doorbell;
   onWrite: (() => void) | undefined;
+  busy: (() => boolean) | undefined;
   #closed = false;
 
   constructor(port: PortRef, doorbell: Doorbell) {
@@ -160,9 +161,9 @@ class Pair implements RingTransport {
     if (this.out.gone) throw this.#hangup();
     if (this.onWrite) this.#tellWrite(this.onWrite);
     const count = this.out.put(bytes);
+    this.in.due = !this.busy?.();
+    if (this.in.due) this.doorbell.expect();
     if (!this.out.publish()) throw this.#hangup();
-    this.in.due = true;
-    this.doorbell.expect();
     if (count < bytes.length) return this.#writeRest(bytes, count);
   }
 

@@ -143,3 +143,35 @@ parkingTest("a damaged ring ends the transport with EPROTO, not with a hang", as
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
+
+/** Two sides that share a CPU; the left one waits, parked, for what the right one writes. */
+async function waitingPair(): Promise<{ left: RingTransport; right: RingTransport; read: Promise<unknown> }> {
+  const owner = (id: number) => ({ id, cpu: 0 });
+  const [a, b] = ringPair({ a: { name: "a", owner: owner(1) }, b: { name: "b", owner: owner(2) }, bytes: 1024 });
+  const left = ringTransport(a, { turn }), right = ringTransport(b, { turn });
+  const read = left.read(new Uint8Array(8)) as Promise<unknown>;
+  await turn();
+  assert.ok(left.doorbell.parked);
+  return { left, right, read };
+}
+
+parkingTest("who hands work over is awake: an answer that comes before it goes on rings nobody", async () => {
+  const { left, right, read } = await waitingPair();
+  left.write(Uint8Array.of(1));
+  right.write(Uint8Array.of(2)); // as if it had run between two steps of the left one
+  assert.equal(readRing(right.out.ref).producer.kicks, 0);
+  assert.equal(await read, 1);
+  assert.equal(left.doorbell.stats.naps + left.doorbell.stats.parks, 1);
+});
+
+parkingTest("who has work under way does not block for more of it", async () => {
+  for (const busy of [false, true]) {
+    const { left, right, read } = await waitingPair();
+    left.busy = () => busy;
+    left.write(Uint8Array.of(1));
+    assert.equal(left.in.due, !busy);
+    assert.equal(left.doorbell.parked, busy);
+    right.write(Uint8Array.of(2));
+    assert.equal(await read, 1);
+  }
+});
