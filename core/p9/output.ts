@@ -25,19 +25,21 @@ const POOL_KEEPS = 8;
 export class BufferPool {
   /** Bytes of a large buffer. */
   readonly largeBytes: number;
-  /** Empty buffers of each size, the smallest first. */
-  readonly #shelves: readonly { bytes: number; buffers: Writer[] }[];
+  /** The sizes, the smallest first, and the empty buffers of each. */
+  readonly #sizes: readonly number[];
+  readonly #shelves: readonly Writer[][];
 
   constructor(maxMsize: number) {
     this.largeBytes = HIGH_WATER_BYTES + 3 * maxMsize + REPLY_SLACK_BYTES;
-    const sizes = [SMALL_BUFFER_BYTES, BATCH_BUFFER_BYTES, this.largeBytes];
-    this.#shelves = sizes.map((bytes) => ({ bytes, buffers: [] }));
+    this.#sizes = [SMALL_BUFFER_BYTES, BATCH_BUFFER_BYTES, this.largeBytes];
+    this.#shelves = this.#sizes.map(() => []);
   }
 
   /** A buffer with room for `bytes`. */
   take(bytes: number): Writer {
-    for (const shelf of this.#shelves) {
-      if (bytes <= shelf.bytes) return shelf.buffers.pop() ?? new Writer(shelf.bytes, shelf.bytes);
+    const sizes = this.#sizes;
+    for (let i = 0; i < sizes.length; i++) {
+      if (bytes <= sizes[i]) return this.#shelves[i].pop() ?? new Writer(sizes[i], sizes[i]);
     }
     return new Writer(bytes, bytes);
   }
@@ -45,8 +47,8 @@ export class BufferPool {
   /** Takes a buffer back, empty. */
   give(w: Writer): void {
     w.at = 0;
-    const shelf = this.#shelves.find(({ bytes }) => bytes === w.limit);
-    if (shelf && shelf.buffers.length < POOL_KEEPS) shelf.buffers.push(w);
+    const shelf = this.#shelves[this.#sizes.indexOf(w.limit)];
+    if (shelf && shelf.length < POOL_KEEPS) shelf.push(w);
   }
 }
 
