@@ -50,6 +50,9 @@ export interface BootOptions {
 /**
  * Boots an image in this process. The calling thread has to be the main one, and becomes the warden: it is locked, and
  * can do nothing else from then on. The process ends when the node is stopped.
+ *
+ * Run Deno with the flags of the task `boot`: `--allow-all`, which each isolate then gives up its own way, `--no-prompt`, or on
+ * a terminal what an isolate may not do becomes a question to the user, and the unstable API `worker-options`.
  */
 export async function boot(options: BootOptions = {}): Promise<void> {
   const defaults = { image: "default", listen: [], console: false, quiet: false };
