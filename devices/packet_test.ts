@@ -2,17 +2,17 @@ import assert from "node:assert/strict";
 import { netTest, run } from "../tests/netns.ts";
 import { program } from "../tests/skip.ts";
 import { CHECKSUM, GSO } from "../core/link.ts";
-import { frameOf, type Got, Keeper, send } from "./frames_fixture.ts";
+import { checksumsOk, frameOf, type Got, Keeper, send } from "./frames_fixture.ts";
 import { hostInterface } from "./net_calls.ts";
 import { openPacket, type Packet } from "./packet.ts";
 
 const of = (proto: number) => ({ bytes }: Got) => bytes[12] === 8 && bytes[13] === 0 && bytes[23] === proto;
 
 /** Two packet sockets, one at each end of a veth pair. */
-async function withVeth(fn: (a: Packet, b: Packet, atB: Keeper) => Promise<void>): Promise<void> {
+async function withVeth(fn: (a: Packet, b: Packet, atB: Keeper) => Promise<void>, offload = true): Promise<void> {
   await run("ip", "link", "add", "va", "type", "veth", "peer", "name", "vb");
   for (const name of ["va", "vb"]) await run("ip", "link", "set", name, "up");
-  const a = openPacket({ name: "va" }), b = openPacket({ name: "vb" }), atB = new Keeper();
+  const a = openPacket({ name: "va", offload }), b = openPacket({ name: "vb" }), atB = new Keeper();
   try {
     b.attach(atB);
     await fn(a, b, atB);
@@ -51,6 +51,22 @@ netTest(
       assert.equal(got.info.gsoBytes, 1448);
       assert.equal(got.info.checksumStart, 34);
     });
+  },
+);
+
+netTest(
+  "packet: without offload a super-frame is cut, and summed up, before it goes out",
+  [program("ip")],
+  async () => {
+    await withVeth(async (a, b, atB) => {
+      const [frame, info] = frameOf({ to: b.mac, from: a.mac, proto: "tcp", payload: 4000, gsoBytes: 1400 });
+      send(a, frame, info);
+      await atB.find((got) => of(6)(got) && got.bytes.length === 54 + 1200);
+      const frames = atB.got.filter(of(6)).map(({ bytes }) => bytes);
+      assert.deepEqual(frames.map(({ length }) => length - 54), [1400, 1400, 1200]);
+      assert(frames.every(checksumsOk));
+      assert.deepEqual(frames.flatMap((bytes) => [...bytes.subarray(54)]), [...frame.subarray(54)]);
+    }, false);
   },
 );
 
