@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { checksum } from "../core/checksum.ts";
-import { CHECKSUM } from "../core/link.ts";
+import { checksum, checksumOk } from "../core/checksum.ts";
+import { CHECKSUM, GSO, PLAIN } from "../core/link.ts";
+import { pseudoSum6 } from "../net/checksum.ts";
 import { checksumsOk, frameOf } from "./frames_fixture.ts";
 import { completeChecksum, segment, segmentInPlace } from "./segment.ts";
 
@@ -57,6 +58,37 @@ function completeIpv4(frame: Uint8Array): void {
   const check = checksum(frame, 14, 34);
   frame.set([check >> 8, check & 255], 24);
 }
+
+Deno.test("segmentInPlace: IPv6 has the length of each segment, and its checksum", () => {
+  const head = 14 + 40 + 20, frame = new Uint8Array(head + 3000), view = new DataView(frame.buffer);
+  frame.set([...B, ...A, 0x86, 0xdd, 0x60]);
+  view.setUint16(18, 20 + 3000);
+  frame.set([6, 64, 0xfd, 0x99], 20);
+  frame.set([0xfd, 0x99], 38);
+  frame[37] = 2;
+  frame[53] = 1;
+  frame.set([0x50, 0x19], 54 + 12); // PSH and FIN, which the last segment has alone
+  view.setUint16(54 + 16, pseudoSum6(frame, 22, 6, 20 + 3000));
+  for (let i = head; i < frame.length; i++) frame[i] = i * 7;
+  const info = { ...PLAIN, checksum: CHECKSUM.partial, checksumStart: 54, checksumOffset: 16 };
+  const whole = { ...info, gso: GSO.tcp6, gsoBytes: 1400, headerBytes: head },
+    payload: number[] = [],
+    flags: number[] = [];
+  const sent = frame.slice();
+  segmentInPlace(sent, 0, sent.length, whole, {
+    medium: "ether",
+    emit(bytes, at, end, about) {
+      completeChecksum(bytes, at, end, about);
+      const length = bytes[at + 18] << 8 | bytes[at + 19];
+      assert.equal(length, end - at - 54);
+      assert(checksumOk(bytes, at + 54, end, pseudoSum6(bytes, at + 22, 6, length)));
+      flags.push(bytes[at + 54 + 13]);
+      payload.push(...bytes.subarray(at + head, end));
+    },
+  });
+  assert.deepEqual(flags, [0x10, 0x10, 0x19]);
+  assert.deepEqual(payload, [...frame.subarray(head)]);
+});
 
 Deno.test("segment: headers that do not fit the info leave the frame as it is", () => {
   const [frame, info] = frameOf({ to: B, from: A, proto: "tcp", payload: 3000, gsoBytes: 1000 });
