@@ -103,6 +103,8 @@ export interface RevokeOptions {
 /** See the head of this file. */
 export class QueueTable {
   readonly #queues: Map<string, Queue> = new Map();
+  /** Who waits for queues that are not there, by their names. */
+  readonly #awaited: Map<string, Set<() => void>> = new Map();
   readonly #clock: Clock;
   readonly #log: (text: string) => void;
 
@@ -126,6 +128,16 @@ export class QueueTable {
       revoked: 0,
       forced: 0,
     });
+    const awaited = this.#awaited.get(spec.name);
+    this.#awaited.delete(spec.name);
+    for (const arrived of awaited ?? []) arrived();
+  }
+
+  /** Calls `arrived` once, when a queue of that name is put into the table the next time. Answers how to stop waiting. */
+  await(name: string, arrived: () => void): () => void {
+    const awaited = this.#awaited.getOrInsertComputed(name, () => new Set());
+    awaited.add(arrived);
+    return () => void awaited.delete(arrived);
   }
 
   /** Takes a queue out of the table, for its device goes. EBUSY while somebody owns it: revoke it first. */

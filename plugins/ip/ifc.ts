@@ -76,6 +76,8 @@ export class Ifc extends Conv {
   /** What carries its frames; undefined for the loopback. */
   medium: Medium | undefined;
   dhcp: DhcpRunner | undefined;
+  /** Called when its device was taken away, and the interface is no more; undefined once it was unbound. */
+  onLost: (() => void) | undefined;
 
   get ready(): Readiness {
     return this.medium?.ready ?? IDLE;
@@ -201,11 +203,12 @@ export class Ifc extends Conv {
 
   /** Its owner takes the device away. */
   #lose(): void {
-    if (this.iface === undefined) return;
-    this.proto.net.around.log(
-      `${this.iface.name} was taken away, and its addresses with it (try: ipconfig, or restart)`,
-    );
+    const { iface, onLost } = this;
+    if (iface === undefined) return;
+    const until = onLost === undefined ? "(try: ipconfig)" : "until it is there again";
+    this.proto.net.around.log(`${iface.name} was taken away, and its addresses with it, ${until}`);
     this.unbind();
+    onLost?.();
   }
 
   /** Takes the device away, and the addresses with it. */
@@ -214,7 +217,11 @@ export class Ifc extends Conv {
     if (iface === undefined) return;
     this.dhcp?.stop();
     net.stack.unbind(iface, net.runner.tick());
-    this.dhcp = this.iface = this.medium = undefined;
+    this.dhcp =
+      this.iface =
+      this.medium =
+      this.onLost =
+        undefined;
     medium?.close();
     net.runner.kick();
     if (this.opens === 0) this.close();

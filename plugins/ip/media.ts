@@ -70,12 +70,25 @@ export class Media {
     return `ether ${path} ${there.mac} ${there.mtu}`;
   }
 
+  /** Calls `arrived` when an Ethernet interface that was taken away can be opened again, unless it is given up before. */
+  await(name: string, signal: AbortSignal, arrived: () => void): void {
+    if (signal.aborted) return;
+    // One that is reached by its files is waited for when it is asked what it is.
+    if (this.kernel === undefined) return queueMicrotask(arrived);
+    const again = () => {
+      signal.removeEventListener("abort", stop);
+      queueMicrotask(arrived); // all of its queues are there by then
+    };
+    const stop = this.kernel.queues.await(`${nameOf(pathOf(name))}/0`, again);
+    signal.addEventListener("abort", stop);
+  }
+
   /** An Ethernet interface by its files. */
   #byFiles(name: string, [mac, mtu, ...rest]: (string | undefined)[], onGone: () => void): Medium {
     if (mac === undefined || mtu === undefined || rest.length > 0) throw new Err("EINVAL", USAGE);
     const { around } = this.net, path = pathOf(name);
     const link = new FileLink(
-      { name: path.split("/").at(-1)!, medium: "ether", mac, mtu, random: around.random },
+      { name: nameOf(path), medium: "ether", mac, mtu, random: around.random },
       this.net,
     );
     const ether = new EtherFiles(path, link, { ...around, files: around.files! }, onGone);
@@ -88,7 +101,7 @@ export class Media {
 
   /** Makes all queues of an Ethernet interface this stack's. */
   #claim(path: string, onGone: () => void): Medium {
-    const { queues } = this.kernel!, name = path.split("/").at(-1)!, claims: Claim[] = [];
+    const { queues } = this.kernel!, name = nameOf(path), claims: Claim[] = [];
     const close = () => {
       for (const claim of claims) {
         if (!claim.valid) continue;
@@ -128,7 +141,7 @@ export class Media {
   #files(path: string, medium: "ether" | "ip", [mac, mtu, ...rest]: (string | undefined)[]): Medium {
     if (rest.length > 0) throw new Err("EINVAL", USAGE);
     const options: FileLinkOptions = {
-      name: path.split("/").at(-1)!,
+      name: nameOf(path),
       medium,
       mac,
       mtu,
@@ -156,6 +169,11 @@ export class Media {
 /** What goes on with an interface, wherever that is: by its files it has to have the address that it had. */
 function etherText(path: string, { mac, mtu }: Link): string {
   return `ether ${path} ${formatMac(mac, "")} ${mtu}`;
+}
+
+/** What the interface at a path is called. */
+function nameOf(path: string): string {
+  return path.split("/").at(-1)!;
 }
 
 /** Where an Ethernet interface is: `ether0` is `/net/ether0`. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Err, ORDWR, OREAD, OWRITE } from "../../core/plugin/author.ts";
 import type { Files, OpenFile } from "../../core/plugin/testing.ts";
-import { Conversation, loadIp, newKernel, type Pair, pair } from "./fixture.ts";
+import { Conversation, loadEther, loadIp, newKernel, type Pair, pair } from "./fixture.ts";
 
 const LEFT = "10.0.0.1", RIGHT = "10.0.0.2";
 
@@ -340,7 +340,7 @@ Deno.test("ip: a device that is unloaded takes its interface along, and the stac
   await using net = await pair();
   await net.nodes[0].stop();
   assert.deepEqual(await net.left.list("ipifc"), ["clone", "stats", "0"]);
-  assert.match(net.nodes[2].log.join("\n"), /^ether1.* was taken away, and its addresses with it/m);
+  assert.match(net.nodes[2].log.join("\n"), /^ether1.* was taken away, and its addresses with it, until it is there/m);
   assert.equal(net.nodes[3].log.join("\n"), "");
   const conv = await Conversation.open(net.left, "tcp");
   await assert.rejects(conv.ctl.write(`connect ${RIGHT}!7`), { code: "ENETUNREACH" });
@@ -349,6 +349,24 @@ Deno.test("ip: a device that is unloaded takes its interface along, and the stac
   const own = await Conversation.open(net.left, "tcp", "connect 127.0.0.1!7"), call = await accepted;
   await (await own.data()).write("oneself");
   assert.equal(await (await call.data()).read(), "oneself");
+});
+
+Deno.test("ip: an interface of the options is made again when its device comes back, and connections go on", async () => {
+  await using net = await pair();
+  const { a, b } = await connected(net);
+  await a.write("before");
+  assert.equal(await b.read(), "before");
+  await net.nodes[0].stop();
+  assert.deepEqual(await net.left.list("ipifc"), ["clone", "stats", "0"]);
+  await b.write("meanwhile");
+  net.nodes[0] = await loadEther(net.kernel, "ether1", { device: "switch lan", mac: "020000000001" });
+  assert.equal(await a.read(), "meanwhile");
+  assert.match(await net.left.read("ipifc/1/status"), /^device ether1\/0 [^]*\n\t10\.0\.0\.1 .*\n\tfd00::1 /);
+  await net.left.write("ipifc/1/ctl", "unbind");
+  await net.nodes[0].stop();
+  net.nodes[0] = await loadEther(net.kernel, "ether1", { device: "switch lan" });
+  assert.deepEqual(await net.left.list("ipifc"), ["clone", "stats", "0"], "what was unbound stays so");
+  assert.equal(net.kernel.queues.rows().find(({ name }) => name === "ether1/0")!.owner, undefined);
 });
 
 Deno.test("ip: other stacks are other networks, made by the hostowner", async () => {

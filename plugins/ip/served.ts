@@ -130,6 +130,20 @@ export class ServedStack implements IpTree {
       ifc.unbind();
       throw thrown;
     }
+    ifc.onLost = () => this.#configureAgain(options);
+  }
+
+  /** Makes an interface whose device was taken away as options say, when there is one of that name again. */
+  #configureAgain(options: InterfaceOptions): void {
+    const { media } = this.#ipifc, { net } = this;
+    media.await(options.device!, this.#stopped.signal, () => {
+      try {
+        this.configure(options);
+      } catch (thrown) {
+        net.around.log(`${options.device}: ${toErr(thrown).message}`);
+      }
+      net.runner.kick();
+    });
   }
 
   set forwarding(on: boolean) {
