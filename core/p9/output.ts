@@ -1,16 +1,17 @@
 /**
  * Output: the replies of one session on their way out. Many replies leave in one write.
  *
- * Layer: core/p9, below the session. Two buffers take turns: one is filled while the other is written. Buffers come from
- * a pool that all sessions share. A session begins with one that holds as much as it has just written, so that replies
- * are seldom moved to a larger one, but with no more than a batch takes: an idle connection holds no large buffer.
+ * Layer: core/p9, below the session. One buffer may be filled while another is written. Buffers come from a pool that all
+ * sessions share, and go back as soon as they are written: the one used last, which is in the caches, is used next, and an
+ * idle connection holds none. A new one holds as much as was just written, so that replies are seldom moved to a larger one.
  */
 
 import { alignment, BEGIN } from "./align.ts";
+import { WORD_BYTES } from "./bytes.ts";
 import { Writer } from "./cursor.ts";
 import type { Transport } from "./transport.ts";
 
-/** Bytes of a buffer that every session has: a reply of 64 KiB, wherever it begins. */
+/** Bytes of a small buffer: a reply of 64 KiB, wherever it begins. */
 const SMALL_BUFFER_BYTES = 64 * 1024 + 64;
 /** What waits unwritten before a session stops taking requests, bytes. */
 export const HIGH_WATER_BYTES = 256 * 1024;
@@ -56,9 +57,12 @@ export class BufferPool {
 export class Output {
   readonly #transport: Transport;
   readonly #pool: BufferPool;
-  #filling: Writer;
+  /** Null while nothing waits. */
+  #filling: Writer | null = null;
   /** Where in `#filling` what waits begins. */
   #from = 0;
+  /** Bytes of the last buffer written, as far as the next is to have room for as many. */
+  #last = 0;
   #writing: Promise<void> | null = null;
   #writingBytes = 0;
   /** Bytes written so far. */
@@ -69,13 +73,11 @@ export class Output {
   constructor(transport: Transport, pool: BufferPool) {
     this.#transport = transport;
     this.#pool = pool;
-    this.#filling = pool.take(0);
-    this.#filling.at = this.#from = alignment(0, BEGIN.output);
   }
 
   /** The buffer to write the next reply into, with room for `bytes`. */
   writer(bytes: number): Writer {
-    const w = this.#filling;
+    const w = this.#filling ??= this.#begin(bytes);
     if (w.limit - w.at >= bytes) return w;
     const larger = this.#pool.take(w.at + bytes);
     larger.at = this.#from;
@@ -87,18 +89,18 @@ export class Output {
 
   /** Whether `bytes` more fit into the buffer that is being filled, or into a pooled one in its place. */
   fits(bytes: number): boolean {
-    return this.#filling.at + bytes <= this.#pool.largeBytes;
+    return (this.#filling?.at ?? WORD_BYTES + BEGIN.output) + bytes <= this.#pool.largeBytes;
   }
 
   /** Bytes that wait or are being written. */
   get pending(): number {
-    return this.#filling.at - this.#from + this.#writingBytes;
+    return (this.#filling ? this.#filling.at - this.#from : 0) + this.#writingBytes;
   }
 
   /** Starts to write what is there, unless a write is under way: that one goes on with it. Never throws. */
   flush(): void {
-    if (this.#writing || this.#filling.at === this.#from) return;
-    const done = this.#writeOnce();
+    if (this.#writing || !this.#filling || this.#filling.at === this.#from) return;
+    const done = this.#writeOnce(this.#filling);
     if (done) this.#writing = this.#drain(done);
   }
 
@@ -108,14 +110,20 @@ export class Output {
     while (this.#writing) await this.#writing;
   }
 
+  /** An empty buffer, with room for `bytes`. */
+  #begin(bytes: number): Writer {
+    const from = alignment(this.bytesOut, BEGIN.output), w = this.#pool.take(Math.max(from + bytes, this.#last));
+    w.at = this.#from = from;
+    return w;
+  }
+
   /** Writes the filled buffer; a promise when the transport did not take it at once. */
-  #writeOnce(): Promise<void> | void {
-    const w = this.#filling;
+  #writeOnce(w: Writer): Promise<void> | void {
     const waiting = w.bytes.subarray(this.#from, w.at);
-    this.#filling = this.#pool.take(Math.min(w.at, BATCH_BUFFER_BYTES));
-    if (this.failed === null) this.bytesOut += waiting.length;
-    this.#filling.at = this.#from = alignment(this.bytesOut, BEGIN.output);
+    this.#filling = null;
+    this.#last = Math.min(w.at, BATCH_BUFFER_BYTES);
     if (this.failed !== null) return this.#pool.give(w);
+    this.bytesOut += waiting.length;
     try {
       const done = this.#transport.write(waiting);
       if (!(done instanceof Promise)) return this.#pool.give(w);
@@ -132,7 +140,7 @@ export class Output {
 
   async #drain(first: Promise<void>): Promise<void> {
     await first;
-    while (this.#filling.at > this.#from) await this.#writeOnce();
+    while (this.#filling && this.#filling.at > this.#from) await this.#writeOnce(this.#filling);
     this.#writing = null;
   }
 
