@@ -45,8 +45,8 @@ export interface LoadOptions {
   clientCpu: string;
 }
 
-/** Load before the first sample, seconds: V8 compiles meanwhile, in threads that share the server's CPU. */
-const WARM_UP_SECONDS = 2;
+/** Load before the first sample, seconds. V8 compiles meanwhile, in threads that share the server's CPU; after 8 s it is done. */
+const WARM_UP_SECONDS = 8;
 
 /** For each server its samples; the servers take turns, so that a busy moment of the machine meets all of them. */
 export async function runCase(
