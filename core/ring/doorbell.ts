@@ -244,18 +244,21 @@ export class Doorbell {
   async #serve(): Promise<void> {
     this.#serving = true;
     while (this.#waiting.length > 0) {
-      await this.#breathe();
-      if (this.#eager() ? await this.#spin() || await this.#turns() : await this.#nap()) continue;
+      if (this.#breathless()) await this.#breathe();
+      if (this.#eager() ? await this.#spin() || await this.#turns() : this.#due() && await this.#nap()) continue;
       await this.#park();
     }
     this.#serving = false;
   }
 
-  /** The event loop has its turn when it has had none for a while. */
+  /** Whether the event loop has had no turn for a while. */
+  #breathless(): boolean {
+    return this.#turn !== undefined && this.#monotonic !== undefined && this.#monotonic() - this.#turnedMs >= TURN_MS;
+  }
+
   async #breathe(): Promise<void> {
-    if (!this.#turn || !this.#monotonic || this.#monotonic() - this.#turnedMs < TURN_MS) return;
-    await this.#turn();
-    this.#turnedMs = this.#monotonic();
+    await this.#turn!();
+    this.#turnedMs = this.#monotonic!();
   }
 
   /** Looks at what is waited for in slices; between two of them the isolate's microtasks have a step. */
@@ -281,10 +284,14 @@ export class Doorbell {
     return false;
   }
 
+  /** Whether there is something worth a nap. */
+  #due(): boolean {
+    return this.budget.napMs * this.#share > 0 && this.#waiting.some(({ waiter }) => waiter.due);
+  }
+
   /** Blocks the isolate until what is due has come, or for its share of the limit. */
   async #nap(): Promise<boolean> {
     const { napMs, napLimitMs = napMs } = this.budget, limitMs = napLimitMs * this.#share;
-    if (limitMs === 0 || !this.#waiting.some(({ waiter }) => waiter.due)) return false;
     await null; // who was woken by the same event has a step, and may hand over more
     const start = this.#monotonic?.();
     for (let i = 0; this.#giveWay && i < GIVE_WAYS; i++) {
