@@ -12,8 +12,8 @@
  *
  * Always there, unless `--skip` leaves them out: `ring9`, the real plugins; `without gro`, the same when Linux does not merge
  * the frames that it is sent (peers do not ask Linux for that), asked for `frames` only; `stack alone`, without plugins; `Linux`,
- * two stacks of Linux with a C cable between. Groups (`--only`): `offload`, streams in super-frames; `frames` of 1,500
- * bytes: requests and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of
+ * two stacks of Linux with a C cable between. Groups (`--only`): `offload`, super-frames, and `frames` of 1,500 bytes:
+ * requests and responses of 64 bytes, connections, streams; `loss` and `reorder`: streams through a bad link of
  * 1 Gbit/s and 10 ms (bench/c/badlink.c), the same for all. Streams have the client on CPU A and the stack on B;
  * requests and connections have both on B. Each is warmed up first.
  */
@@ -65,7 +65,7 @@ const STREAMS: Measure[] = [
   { name: "send, Mbit/s", mode: "recv", cpu: A, port: 19, warm: 0.5 },
 ];
 const GROUPS: Group[] = [
-  { name: "offload", offload: true, measures: STREAMS },
+  { name: "offload", offload: true, measures: [...REQUESTS, ...STREAMS] },
   { name: "frames", offload: false, measures: [...REQUESTS, ...STREAMS] },
   { name: "loss", offload: false, link: "1000 5 1 0", measures: STREAMS },
   { name: "reorder", offload: false, link: "1000 5 0 2", measures: STREAMS },
