@@ -130,14 +130,14 @@ export class QueueTable {
     });
     const awaited = this.#awaited.get(spec.name);
     this.#awaited.delete(spec.name);
-    for (const arrived of awaited ?? []) arrived();
+    for (const told of awaited ?? []) told();
   }
 
-  /** Calls `arrived` once, when a queue of that name is put into the table the next time. Answers how to stop waiting. */
-  await(name: string, arrived: () => void): () => void {
+  /** Calls `told` once, when a queue of that name is put into the table the next time. Answers how to stop waiting. */
+  whenRegistered(name: string, told: () => void): () => void {
     const awaited = this.#awaited.getOrInsertComputed(name, () => new Set());
-    awaited.add(arrived);
-    return () => void awaited.delete(arrived);
+    awaited.add(told);
+    return () => void awaited.delete(told);
   }
 
   /** Takes a queue out of the table, for its device goes. EBUSY while somebody owns it: revoke it first. */

@@ -145,3 +145,17 @@ Deno.test("a queue that is handed over waits for its next owner, with what the o
   await queues.handOver("ether0/0", null);
   queues.claim("ether0/0", { owner: "sniffer" });
 });
+
+Deno.test("who waits for a queue is told once, when it is put into the table, unless it has stopped waiting", () => {
+  const { queues } = table(), told: string[] = [];
+  const wait = (who: string, name: string) => queues.whenRegistered(name, () => told.push(who));
+  wait("a", "ether1/0");
+  wait("b", "ether1/0")();
+  wait("there already", "ether0/0");
+  queues.register({ name: "ether1/1", kind: "tap", handle: 1 });
+  assert.deepEqual(told, []);
+  queues.register({ name: "ether1/0", kind: "tap", handle: 2 });
+  queues.unregister("ether1/0");
+  queues.register({ name: "ether1/0", kind: "tap", handle: 3 });
+  assert.deepEqual(told, ["a"]);
+});

@@ -33,7 +33,7 @@ const SPIN_SLICE = 64;
 const MIN_SHARE = 1 / 16;
 /** How often an isolate gives way before it naps. */
 const GIVE_WAYS = 8;
-/** How long spins and naps may keep the isolate from its event loop. */
+/** How long spins and naps may keep the isolate from its event loop, but for a nap that nobody rings. */
 const TURN_MS = 2;
 
 /** Where a bell lies. Can be sent to another isolate. */

@@ -70,16 +70,16 @@ export class Media {
     return `ether ${path} ${there.mac} ${there.mtu}`;
   }
 
-  /** Calls `arrived` when an Ethernet interface that was taken away can be opened again, unless it is given up before. */
-  await(name: string, signal: AbortSignal, arrived: () => void): void {
+  /** Calls `told` when an Ethernet interface that was taken away can be opened again, unless it is given up before. */
+  whenBack(name: string, signal: AbortSignal, told: () => void): void {
     if (signal.aborted) return;
     // One that is reached by its files is waited for when it is asked what it is.
-    if (this.kernel === undefined) return queueMicrotask(arrived);
+    if (this.kernel === undefined) return queueMicrotask(told);
     const again = () => {
       signal.removeEventListener("abort", stop);
-      queueMicrotask(arrived); // all of its queues are there by then
+      queueMicrotask(told); // all of its queues are there by then
     };
-    const stop = this.kernel.queues.await(`${nameOf(pathOf(name))}/0`, again);
+    const stop = this.kernel.queues.whenRegistered(`${nameOf(pathOf(name))}/0`, again);
     signal.addEventListener("abort", stop);
   }
 

@@ -366,7 +366,12 @@ Deno.test("ip: an interface of the options is made again when its device comes b
   await net.nodes[0].stop();
   net.nodes[0] = await loadEther(net.kernel, "ether1", { device: "switch lan" });
   assert.deepEqual(await net.left.list("ipifc"), ["clone", "stats", "0"], "what was unbound stays so");
-  assert.equal(net.kernel.queues.rows().find(({ name }) => name === "ether1/0")!.owner, undefined);
+  const owner = (queue: string) => net.kernel.queues.rows().find(({ name }) => name === queue)!.owner;
+  assert.equal(owner("ether1/0"), undefined);
+  await net.nodes[1].stop();
+  await net.nodes[3].stop();
+  net.nodes[1] = await loadEther(net.kernel, "ether2", { device: "switch lan" });
+  assert.equal(owner("ether2/0"), undefined, "ip2 has stopped");
 });
 
 Deno.test("ip: other stacks are other networks, made by the hostowner", async () => {

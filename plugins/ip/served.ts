@@ -136,7 +136,7 @@ export class ServedStack implements IpTree {
   /** Makes an interface whose device was taken away as options say, when there is one of that name again. */
   #configureAgain(options: InterfaceOptions): void {
     const { media } = this.#ipifc, { net } = this;
-    media.await(options.device!, this.#stopped.signal, () => {
+    media.whenBack(options.device!, this.#stopped.signal, () => {
       try {
         this.configure(options);
       } catch (thrown) {
